@@ -1,0 +1,353 @@
+"""The protocol: a recurrent cell is what must be sequential, with what need not be on either side.
+
+    s_t = step(params, s_{t-1}, encode(params, xs)_t)        y_t = read(params, s_t)
+
+`unroll` runs a cell over time and owns the backward pass; everything else in the library (training,
+scoring, generation, diagnosis) is written once, against `Cell`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend import core
+from jax.tree_util import Partial
+
+__all__ = ["Cell", "Gradients", "Linear", "passthrough", "record", "recurrent_weights", "scan", "unroll"]
+
+
+def passthrough(params, x):
+    """Return `x`: the default `encode` and `read`."""
+    return x
+
+
+class Cell(NamedTuple):
+    """A recurrence as plain functions.
+
+    Three of them make a cell. All broadcast over leading axes, so that one cell serves a state `[n]`
+    and a batch of states `[B, n]`. A state is any pytree of arrays; `step` returns it and nothing else.
+    A parameter named `w_h` is taken for the recurrent matrix (see `recurrent_weights`).
+
+    >>> import jax, jax.numpy as jnp
+    >>> leaky = Cell(
+    ...     init=lambda key: {"a": jnp.float32(0.9), "u": jax.random.normal(key, (3, 4))},
+    ...     start=lambda params, batch_shape=(): jnp.zeros((*batch_shape, 4)),
+    ...     step=lambda params, h, x: params["a"] * h + jnp.tanh(x @ params["u"]),
+    ... )
+    >>> params = leaky.init(jax.random.key(0))
+    >>> final, states = unroll(leaky, params, leaky.start(params), jnp.ones((5, 3)))
+    >>> states.shape
+    (5, 4)
+    """
+
+    init: Callable  # key -> params
+    start: Callable  # params, batch_shape=() -> s_0
+    step: Callable  # params, state, input -> state
+    encode: Callable = passthrough  # params, xs[T, ...] -> inputs[T, ...]      once over all T
+    read: Callable = passthrough  # params, states[...] -> outputs[...]         once over all T
+    layers: tuple[Cell, ...] = ()  # the cells of a `stack`, each of which runs over all T by itself
+
+
+class Linear(NamedTuple):
+    """Parameters of the linear maps of a cell with `k` blocks: z = x w_x + h w_h + b."""
+
+    w_x: jax.Array  # [n_in, k n]
+    w_h: jax.Array  # [n, k n]
+    b: jax.Array  # [k n]
+
+
+class Gradients(NamedTuple):
+    """What one backward pass through time yields for a scalar loss L."""
+
+    params: Any  # dL/dtheta
+    state: Any  # dL/ds_0
+    inputs: Any  # dL/dinput_t   [T, ...]
+    states: Any  # dL/ds_t       [T, ...]   total: through s_t's own use and through all later states
+
+
+# --- running a cell over time --------------------------------------------------------------------
+
+
+@partial(jax.jit, static_argnames=("cell", "reverse", "segment"))
+def unroll(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False, segment: int | None = None):
+    """Run a cell over time: s_t = step(params, s_{t-1}, encode(params, xs)_t) for t = 1..T.
+
+    The backward pass is explicit. A reverse scan carries only the cotangent of the state,
+
+        dL/ds_{t-1} = (ds_t/ds_{t-1})^T dL/ds_t + (direct use of s_{t-1}),
+
+    and the gradient of the parameters is one contraction over all T afterwards (for a matrix in
+    `step`, one GEMM of depth T B instead of T small ones that each update an accumulator).
+
+    Differentiation: reverse mode, and reverse or forward mode over that (gradient of a gradient,
+    Hessian-vector products as `jvp` of `grad`). Forward mode straight through `unroll` is refused by
+    JAX (`custom_vjp`); use `scan`, which computes the same states, for that.
+
+    Args:
+        cell: the recurrence. Static under jit: equal cells share one trace.
+        params: the cell's parameters.
+        state: s_0, e.g. `cell.start(params, (B,))`, or the final state of an earlier call; then
+            gradients stop at the call's boundary (truncated backpropagation through time).
+        xs: inputs, every leaf `[T, ...]` or `[T, B, ...]`.
+        mask: bool `[T]` or `[T, B]`; where False the step is padding: the state passes unchanged,
+            and whatever the input holds there (NaN included) has no effect on values or gradients.
+        reverse: run from t = T down to 1; `states[t]` is still the state after input t.
+        segment: None to keep every step's residuals; a length k to keep the state at every k-th step
+            only and recompute each segment going backward (memory ~ T/k states + k steps' residuals).
+
+    Returns:
+        `(final, states)`: the last state, and all of them stacked, every leaf `[T, ...]`.
+
+    Raises:
+        ValueError: leaves of `xs` or `mask` disagree on T, or `segment` is not positive.
+
+    References: Werbos (1988); Williams and Peng (1990) for truncation; Chen, Xu, Zhang and Guestrin
+    (2016) for segments.
+    """
+    if segment is not None:
+        return _segments(cell, params, state, xs, mask, reverse, segment)
+    if cell.layers:
+        return _layers(unroll, cell, params, state, xs, mask, reverse)
+    return _run(*_prepare(cell, params, state, xs, mask, reverse))
+
+
+@partial(jax.jit, static_argnames=("cell", "reverse"))
+def scan(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
+    """Run a cell over time as `unroll` does, differentiated by JAX alone.
+
+    Same arguments, same states. It serves every mode of differentiation (forward mode included) and
+    is the oracle for `unroll`; its backward pass adds to the parameters' gradient at every step.
+
+    >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
+    >>> _, states = scan(cell, 0.5, jnp.float32(0), jnp.ones(3))
+    >>> states.tolist()
+    [1.0, 1.5, 1.75]
+    """
+    if cell.layers:
+        return _layers(scan, cell, params, state, xs, mask, reverse)
+    step, reverse, params, state, inputs, mask = _prepare(cell, params, state, xs, mask, reverse)
+    return _forward(step, reverse, params, state, inputs, mask)
+
+
+@partial(jax.jit, static_argnames=("cell", "reverse"))
+def record(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
+    """Run a cell over time and keep its linearisation: the forward half of backpropagation.
+
+    Where `unroll` hands its backward pass to JAX, `record` hands it to the caller, dL/ds_t included.
+    A `stack` is taken as one cell, so that dL/ds_t is with respect to the state as the next step sees it.
+
+    Returns:
+        `((final, states), pullback)`: `pullback(ct_final, ct_states) -> Gradients` takes the direct
+        derivatives of L with respect to the two results.
+
+    >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
+    >>> (final, states), pullback = record(cell, 0.5, jnp.float32(0), jnp.ones(3))
+    >>> pullback(jnp.float32(1), jnp.zeros(3)).states.tolist()          # L = h_3: dL/dh_t = a^(3 - t)
+    [0.25, 0.5, 1.0]
+    """
+    results, pullback = _record(*_prepare(cell, params, state, xs, mask, reverse))
+    _, encode = jax.vjp(lambda p: cell.encode(p, xs), params)
+    return results, Partial(_with_encode, pullback, encode)
+
+
+def _with_encode(pullback, encode, ct_final, ct_states) -> Gradients:
+    gradients = pullback(ct_final, ct_states)
+    return gradients._replace(params=_add(gradients.params[0], *encode(gradients.inputs)))
+
+
+def recurrent_weights(params) -> dict[str, jax.Array]:
+    """Return the recurrent matrices W_h of a cell by path: every leaf that is named `w_h`.
+
+    Each is `[n, k n]`, k blocks (gates) side by side, acting on rows: z = h w_h.
+
+    >>> params = ({"w_h": jnp.eye(2), "b": jnp.zeros(2)}, {"w_h": jnp.ones((2, 2))})
+    >>> list(recurrent_weights(params))
+    ['0.w_h', '1.w_h']
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    named = ((jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves)
+    return {name: leaf for name, leaf in named if name.rpartition(".")[2] == "w_h"}
+
+
+# --- the scan and its backward pass ----------------------------------------------------------------
+
+
+def _prepare(cell, params, state, xs, mask, reverse):
+    """Check the arguments, encode, and turn all that the step closes over into an argument."""
+    lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves((xs, mask))}
+    if len(lengths) != 1 or lengths == {()}:
+        shapes = [jnp.shape(x) for x in jax.tree.leaves((xs, mask))]
+        raise ValueError(f"unroll: every leaf of xs and the mask must share one leading axis T, got shapes {shapes}")
+    inputs = cell.encode(params, xs)
+    first = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), inputs)
+    new = jax.eval_shape(cell.step, params, state, first)
+    described = [jax.tree.map(lambda x: f"{jnp.result_type(x)}{list(jnp.shape(x))}", s) for s in (state, new)]
+    if described[0] != described[1]:
+        raise ValueError(
+            f"unroll: step must return a state like the one it is given, {described[0]}, got {described[1]}"
+        )
+    step, closed = jax.closure_convert(cell.step, params, state, first)
+    return step, reverse, (params, closed), state, inputs, mask
+
+
+def _masked(step):
+    """Make a padded step keep the state, and keep what its input holds out of values and gradients."""
+
+    def masked(params, state, x, valid):
+        params, closed = params
+        if valid is None:
+            return step(params, state, x, *closed)
+        keep = lambda new, old: jnp.where(valid.reshape(valid.shape + (1,) * (new.ndim - valid.ndim)), new, old)
+        new = step(params, state, jax.tree.map(lambda leaf: keep(leaf, jnp.zeros_like(leaf)), x), *closed)
+        return jax.tree.map(keep, new, state)
+
+    return masked
+
+
+def _forward(step, reverse, params, state, inputs, mask):
+    def body(state, at_t):
+        state = _masked(step)(params, state, *at_t)
+        return state, state
+
+    return lax.scan(body, state, (inputs, mask), reverse=reverse)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _run(step, reverse, params, state, inputs, mask):
+    return _forward(step, reverse, params, state, inputs, mask)
+
+
+def _run_backward(step, reverse, pullback, cotangents):
+    gradients = pullback(*cotangents)
+    return gradients.params, gradients.state, gradients.inputs, None
+
+
+def _record(step, reverse, params, state, inputs, mask):
+    """Run the recurrence on the linearised step; return the results and their pullback.
+
+    The residuals of a linearised step are of two kinds: those that vary with t, which the scan stacks,
+    and those that depend on the parameters alone (the weights themselves), which are kept once.
+    """
+    step = _masked(step)
+    (params, params_int), (inputs, inputs_int) = _split(params), _split(inputs)
+
+    def linearised(params, state, x, x_int, valid):
+        state, state_int = _split(state)
+
+        def differentiable(params, state, x):
+            return _split(step(_join(params, params_int), _join(state, state_int), _join(x, x_int), valid))
+
+        new, linear, new_int = jax.linearize(differentiable, params, state, x, has_aux=True)
+        return linear, _join(new, new_int)
+
+    zero = lambda xs: jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), xs)
+    first = (state, zero(inputs), zero(inputs_int), zero(mask))
+    jaxpr, shapes = jax.make_jaxpr(linearised, return_shape=True)(params, *first)
+    tree = jax.tree.structure(shapes[0])
+    varies = _depends(jaxpr.jaxpr, jaxpr.jaxpr.invars[len(jax.tree.leaves(params)) :])[: tree.num_leaves]
+
+    def residuals(*args, varying: bool):
+        out = core.jaxpr_as_fun(jaxpr)(*jax.tree.leaves(args))
+        state = jax.tree.unflatten(jax.tree.structure(shapes[1]), out[tree.num_leaves :])
+        return [leaf for leaf, v in zip(out, varies, strict=False) if v == varying], state
+
+    def body(state, at_t):
+        linear, state = residuals(params, state, *at_t, varying=True)
+        return state, (linear, state)
+
+    final, (varying, states) = lax.scan(body, state, (inputs, inputs_int, mask), reverse=reverse)
+    constant, _ = residuals(params, *first, varying=False)
+
+    def linear_step(constant, varying):
+        kinds = {False: iter(constant), True: iter(varying)}
+        return jax.tree.unflatten(tree, [next(kinds[v]) for v in varies])
+
+    like = jax.eval_shape(lambda *args: args, params, _split(state)[0], zero(inputs))
+    return (final, states), Partial(partial(_pullback, linear_step, like, reverse), constant, varying)
+
+
+def _pullback(linear_step, like, reverse, constant, varying, ct_final, ct_states) -> Gradients:
+    """Transpose the linearised recurrence: a reverse scan for the state, then all T steps at once."""
+
+    def body(ct, at_t):
+        linear, ct_t = at_t
+        ct = _add(ct, ct_t)  # dL/ds_t
+        _, ct_previous, _ = jax.linear_transpose(linear_step(constant, linear), *like)(ct)
+        return ct_previous, ct
+
+    ct_final, ct_states = _split(ct_final)[0], _split(ct_states)[0]
+    ct_first, cts = lax.scan(body, ct_final, (varying, ct_states), reverse=not reverse)
+
+    def all_steps(params, states, xs):
+        return jax.vmap(lambda linear, s, x: linear_step(constant, linear)(params, s, x))(varying, states, xs)
+
+    length = len(jax.tree.leaves(varying)[0])
+    stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((length, *x.shape), x.dtype), like[1:])
+    ct_params, _, ct_inputs = jax.linear_transpose(all_steps, like[0], *stacked)(cts)
+    return Gradients(ct_params, ct_first, ct_inputs, cts)
+
+
+_run.defvjp(_record, _run_backward)
+
+
+def _depends(jaxpr, variables) -> list[bool]:
+    """Which outputs of a jaxpr depend on the given variables, each equation taken as a whole."""
+    variables = set(variables)
+    for equation in jaxpr.eqns:
+        if any(v in variables for v in equation.invars if isinstance(v, core.Var)):
+            variables.update(equation.outvars)
+    return [isinstance(v, core.Var) and v in variables for v in jaxpr.outvars]
+
+
+def _split(tree):
+    """Part a pytree in its floating leaves and the others, with None in the places of the rest."""
+    floating = lambda x: jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+    return jax.tree.map(lambda x: x if floating(x) else None, tree), jax.tree.map(
+        lambda x: None if floating(x) else x, tree
+    )
+
+
+def _join(floats, others):
+    return jax.tree.map(lambda f, o: o if f is None else f, floats, others, is_leaf=lambda x: x is None)
+
+
+def _add(a, b):
+    return jax.tree.map(jnp.add, a, b)
+
+
+# --- ways of unrolling -----------------------------------------------------------------------------
+
+
+def _layers(run, cell, params, state, xs, mask, reverse):
+    """A stack layer by layer: each runs over all T and reads once, the next encodes once."""
+    finals, states = [], []
+    for layer, p, s in zip(cell.layers, params, state, strict=True):
+        final, outputs = run(layer, p, s, xs, mask=mask, reverse=reverse)
+        finals.append(final)
+        states.append(outputs)
+        xs = layer.read(p, outputs)
+    return tuple(finals), tuple(states)
+
+
+def _segments(cell, params, state, xs, mask, reverse, segment):
+    """Keep the state between segments only; the last segment is filled up with padded steps."""
+    if segment < 1:
+        raise ValueError(f"unroll: segment must be at least 1, got {segment}")
+    length = len(jax.tree.leaves(xs)[0])
+    mask = jnp.ones(length, bool) if mask is None else mask
+    blocks = jax.tree.map(
+        lambda x: jnp.pad(x, [(0, -length % segment)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, segment, *x.shape[1:]),
+        (xs, mask),
+    )
+
+    @jax.checkpoint
+    def body(state, block):
+        return unroll(cell, params, state, block[0], mask=block[1], reverse=reverse)
+
+    final, states = lax.scan(body, state, blocks, reverse=reverse)
+    return final, jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:])[:length], states)

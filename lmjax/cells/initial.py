@@ -1,0 +1,44 @@
+"""Initialisers of the recurrent matrix, one n x n block at a time: `key, n -> [n, n]`."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["identity", "orthogonal", "spectral"]
+
+
+@cache
+def orthogonal(scale: float = 1.0):
+    """Return `scale` times a random orthogonal matrix: every singular value is `scale`.
+
+    References: Saxe, McClelland and Ganguli (2014).
+    """
+    return lambda key, n: scale * jax.random.orthogonal(key, n)
+
+
+@cache
+def identity(scale: float = 1.0):
+    """Return `scale` times the identity; with relu and zero bias this is the IRNN.
+
+    References: Le, Jaitly and Hinton (2015).
+    """
+    return lambda key, n: scale * jnp.eye(n)
+
+
+@cache
+def spectral(radius: float):
+    """Return a Gaussian matrix scaled so that its largest eigenvalue has modulus `radius`.
+
+    >>> w = spectral(0.5)(jax.random.key(0), 8)
+    >>> round(float(jnp.abs(jnp.linalg.eigvals(w)).max()), 4)
+    0.5
+
+    References: Jaeger (2001), for the radius as a design choice.
+    """
+
+    def init(key, n):
+        w = jax.random.normal(key, (n, n))
+        return w * (radius / jnp.abs(jnp.linalg.eigvals(w)).max())
+
+    return init
