@@ -124,7 +124,7 @@ def scan(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
     is the oracle for `unroll`; its backward pass adds to the parameters' gradient at every step.
 
     >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
-    >>> _, states = scan(cell, 0.5, jnp.float32(0), jnp.ones(3))
+    >>> _, states = scan(cell, 0.5, jnp.zeros(()), jnp.ones(3))
     >>> states.tolist()
     [1.0, 1.5, 1.75]
     """
@@ -146,8 +146,8 @@ def record(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
         derivatives of L with respect to the two results.
 
     >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
-    >>> (final, states), pullback = record(cell, 0.5, jnp.float32(0), jnp.ones(3))
-    >>> pullback(jnp.float32(1), jnp.zeros(3)).states.tolist()          # L = h_3: dL/dh_t = a^(3 - t)
+    >>> (final, states), pullback = record(cell, 0.5, jnp.zeros(()), jnp.ones(3))
+    >>> pullback(jnp.ones(()), jnp.zeros(3)).states.tolist()          # L = h_3: dL/dh_t = a^(3 - t)
     [0.25, 0.5, 1.0]
     """
     results, pullback = _record(*_prepare(cell, params, state, xs, mask, reverse))
