@@ -13,7 +13,15 @@ from lmjax.cells import initial
 __all__ = ["LSTMState", "ResetAfter", "gated", "gru", "lstm", "rnn"]
 
 
-def gated(n_in: int, n: int, *stages, start, hidden=lambda state: state, bias=None, w_h=initial.orthogonal()) -> Cell:
+def gated(
+    n_in: int,
+    n: int,
+    *stages,
+    state=lambda zeros: zeros,
+    hidden=lambda state: state,
+    bias=None,
+    w_h=initial.orthogonal(),
+) -> Cell:
     """Make a cell from linear maps and elementwise gates.
 
     A stage is `(blocks, gates)`. It is given z = x w_x + v w_h + b of its `blocks` blocks of n, where
@@ -26,7 +34,7 @@ def gated(n_in: int, n: int, *stages, start, hidden=lambda state: state, bias=No
         n_in: size of the input.
         n: size of the hidden vector.
         stages: `(blocks, gates)` pairs, in the order in which the step runs them.
-        start: batch_shape -> s_0.
+        state: zeros[..., n] -> s_0. Its dtype is that of the parameters, and float32 at least.
         hidden: state -> h, which the first stage multiplies by its part of w_h.
         bias: start value of each block's bias, default all zero.
         w_h: initialiser of each n x n block, see `lmjax.cells.initial`.
@@ -58,15 +66,13 @@ def gated(n_in: int, n: int, *stages, start, hidden=lambda state: state, bias=No
 
     return Cell(
         init=init,
-        start=lambda params, batch_shape=(): start(batch_shape),
+        start=lambda params, batch_shape=(): state(
+            jnp.zeros((*batch_shape, n), jnp.promote_types(params.w_h.dtype, jnp.float32))
+        ),
         step=step,
         encode=lambda params, xs: xs @ params.w_x + params.b,
         read=lambda params, state: hidden(state),
     )
-
-
-def zeros(*shape):
-    return jnp.zeros(shape)
 
 
 @cache
@@ -88,7 +94,7 @@ def rnn(n_in: int, n: int, *, activation=jnp.tanh, w_h=initial.orthogonal()) -> 
 
     References: Elman (1990).
     """
-    return gated(n_in, n, (1, lambda h, z: activation(z)), start=lambda shape: zeros(*shape, n), w_h=w_h)
+    return gated(n_in, n, (1, lambda h, z: activation(z)), w_h=w_h)
 
 
 class LSTMState(NamedTuple):
@@ -126,9 +132,9 @@ def lstm(n_in: int, n: int, *, forget_bias: float = 1.0, w_h=initial.orthogonal(
         c = sigmoid(f) * s.c + sigmoid(i) * jnp.tanh(g)
         return LSTMState(h=sigmoid(o) * jnp.tanh(c), c=c)
 
-    start = lambda shape: LSTMState(h=zeros(*shape, n), c=zeros(*shape, n))
+    state = lambda zeros: LSTMState(h=zeros, c=zeros)
     bias = (0.0, forget_bias, 0.0, 0.0)
-    return gated(n_in, n, (4, gates), start=start, hidden=lambda s: s.h, bias=bias, w_h=w_h)
+    return gated(n_in, n, (4, gates), state=state, hidden=lambda s: s.h, bias=bias, w_h=w_h)
 
 
 @cache
@@ -163,7 +169,7 @@ def gru(n_in: int, n: int, *, reset_after: bool = False, w_h=initial.orthogonal(
     def update(h, a, z):
         return (1 - z) * h + z * jnp.tanh(a)
 
-    before = gated(n_in, n, (2, reset), (1, update), start=lambda shape: zeros(*shape, n), w_h=w_h)
+    before = gated(n_in, n, (2, reset), (1, update), w_h=w_h)
     if not reset_after:
         return before
 

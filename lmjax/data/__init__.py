@@ -1,0 +1,19 @@
+"""Text, corpora and batches."""
+
+from lmjax.data.batches import Batch, contiguous
+from lmjax.data.corpora import Corpus, directory, stdlib
+from lmjax.data.text import EOS, UNK, Vocabulary, build_vocabulary, read_lines, tokenize
+
+__all__ = [
+    "EOS",
+    "UNK",
+    "Batch",
+    "Corpus",
+    "Vocabulary",
+    "build_vocabulary",
+    "contiguous",
+    "directory",
+    "read_lines",
+    "stdlib",
+    "tokenize",
+]

@@ -1,0 +1,19 @@
+"""The protocol of a head: a distribution over the next token given a feature vector."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+__all__ = ["Head"]
+
+
+class Head(NamedTuple):
+    """A distribution over the vocabulary as plain functions.
+
+    All but `init` take the parameters of the whole model (`.embed`, `.cell`, `.head`), so that a head
+    may share the embedding; its own are `params.head`. All broadcast over leading axes.
+    """
+
+    init: Callable  # key -> params.head
+    log_probs: Callable  # params, y[..., n] -> [..., V]            the whole distribution: generation
+    log_prob: Callable  # params, y[..., n], token[...] -> [...]    exact: scoring
+    loss: Callable  # params, y, token, key -> [...]                training; may be sampled

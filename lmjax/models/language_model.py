@@ -1,0 +1,107 @@
+"""A language model is an embedding, a cell and a head; scoring and loss are written once, for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from lmjax.cell import Cell, unroll
+from lmjax.heads import Head
+
+__all__ = ["Dropout", "LanguageModel", "Params", "log_prob", "loss", "next_log_probs", "states"]
+
+
+class Params(NamedTuple):
+    """Parameters of a language model, one entry a part; `()` for a part that has none."""
+
+    embed: Any
+    cell: Any
+    head: Any
+
+
+class Dropout(NamedTuple):
+    """Rates of dropout in training; 0 is none.
+
+    `input` and `output` drop whole features of a lane for all steps of a batch (locked dropout);
+    `recurrent` drops single weights of every W_h for all steps of a batch (weight drop).
+
+    References: Gal and Ghahramani (2016); Merity, Keskar and Socher (2018).
+    """
+
+    input: float = 0.0
+    output: float = 0.0
+    recurrent: float = 0.0
+
+
+class LanguageModel(NamedTuple):
+    """P(x_{t+1} | x_1..x_t) = head(read(s_t)),   s_t = step(s_{t-1}, encode(embed(x))_t).
+
+    Static under jit: equal arguments to a model's factory give an equal model.
+    """
+
+    init: Callable  # key -> Params
+    embed: Callable  # params.embed, tokens[...] -> x[...]
+    cell: Cell  # over x, with params.cell
+    head: Head  # over read(s_t), with the whole params
+    dropout: Dropout = Dropout()
+
+
+def states(lm: LanguageModel, params: Params, state, tokens):
+    """Read tokens `[T, ...]` from state s_0 on; return `(final, states)` as `unroll` does."""
+    return unroll(lm.cell, params.cell, state, lm.embed(params.embed, tokens))
+
+
+def log_prob(lm: LanguageModel, params: Params, state, tokens, targets):
+    """Score: log P(targets_t | tokens_1..t), exact, natural log.
+
+    Args:
+        lm: the model.
+        params: its parameters.
+        state: s_0, e.g. `lm.cell.start(params.cell, (B,))`.
+        tokens: int `[T, B]` (or `[T]`): the inputs.
+        targets: int of the same shape: the token that follows each input.
+
+    Returns:
+        `(final, logp)`: the last state, to carry on with, and the log-probabilities `[T, B]`.
+    """
+    final, all_states = states(lm, params, state, tokens)
+    return final, lm.head.log_prob(params, lm.cell.read(params.cell, all_states), targets)
+
+
+def loss(lm: LanguageModel, params: Params, state, tokens, targets, key):
+    """Return `(final, losses[T, B])` for training: the head's loss, with dropout. Neither summed nor averaged.
+
+    Arguments as in `log_prob`; `key` draws the dropout masks and a sampled head's samples.
+    """
+    k_input, k_output, k_recurrent, k_head = jax.random.split(key, 4)
+    x = _locked(k_input, lm.dropout.input, lm.embed(params.embed, tokens))
+    weights = _drop_recurrent(k_recurrent, lm.dropout.recurrent, params.cell)
+    final, all_states = unroll(lm.cell, weights, state, x)
+    y = _locked(k_output, lm.dropout.output, lm.cell.read(weights, all_states))
+    return final, lm.head.loss(params, y, targets, k_head)
+
+
+def next_log_probs(lm: LanguageModel, params: Params, state):
+    """Return log P(w | s) for every word w, `[..., V]`."""
+    return lm.head.log_probs(params, lm.cell.read(params.cell, state))
+
+
+def _drop(key, rate, x, shape):
+    """Zero with probability `rate` and scale the rest, so that the mean stays; one draw of `shape`, broadcast."""
+    return x * (jax.random.bernoulli(key, 1 - rate, shape) / (1 - rate)).astype(x.dtype) if rate else x
+
+
+def _locked(key, rate, xs):
+    return _drop(key, rate, xs, (1, *xs.shape[1:]))
+
+
+def _drop_recurrent(key, rate, params):
+    flat, tree = jax.tree_util.tree_flatten_with_path(params)
+    keys = jax.random.split(key, len(flat) or 1)
+    name = lambda path: jax.tree_util.keystr(path[-1:], simple=True)
+    leaves = [
+        _drop(k, rate, x, x.shape) if name(path) == "w_h" else x for k, (path, x) in zip(keys, flat, strict=False)
+    ]
+    return jax.tree.unflatten(tree, leaves)

@@ -1,0 +1,59 @@
+"""The recurrent language model: word vectors, any cell, any head."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+
+from lmjax.cell import Cell
+from lmjax.heads import Head, softmax
+from lmjax.models.language_model import Dropout, LanguageModel, Params
+
+__all__ = ["recurrent"]
+
+
+@cache
+def recurrent(
+    cell: Cell, *, vocab_size: int, n_embed: int | None = None, head: Head | None = None, dropout: Dropout = Dropout()
+) -> LanguageModel:
+    """Return the recurrent language model.
+
+        e_t = E x_t,    s_t = cell(s_{t-1}, e_t),    P(x_{t+1}) = softmax(U read(s_t) + b)
+
+    Args:
+        cell: the recurrence; its input must have size `n_embed`.
+        vocab_size: V.
+        n_embed: size of a word vector, default the size of what the cell reads out.
+        head: the distribution, default `heads.softmax`; `heads.tied(V)` takes E for U.
+        dropout: rates for training.
+
+    >>> from lmjax import cells
+    >>> lm = recurrent(cells.lstm(4, 4), vocab_size=10)
+    >>> params = lm.init(jax.random.key(0))
+    >>> [p.shape for p in (params.embed, params.cell.w_h, params.head.w)]
+    [(10, 4), (4, 16), (10, 4)]
+
+    Raises:
+        ValueError: `vocab_size` is below 2, or a dropout rate is not in [0, 1).
+
+    References: Mikolov, Karafiat, Burget, Cernocky and Khudanpur (2010).
+    """
+    if vocab_size < 2:
+        raise ValueError(f"recurrent: vocab_size must be at least 2, got {vocab_size}")
+    for name, rate in dropout._asdict().items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"recurrent: dropout.{name} must be in [0, 1), got {rate}")
+
+    def features(params):
+        return cell.read(params, cell.start(params))
+
+    n = jax.eval_shape(lambda key: features(cell.init(key)), jax.random.key(0)).shape[-1]
+    size = n if n_embed is None else n_embed
+    output = softmax(n, vocab_size) if head is None else head
+
+    def init(key) -> Params:
+        k_embed, k_cell, k_head = jax.random.split(key, 3)
+        embed = jax.random.uniform(k_embed, (vocab_size, size), minval=-0.1, maxval=0.1)
+        return Params(embed, cell.init(k_cell), output.init(k_head))
+
+    return LanguageModel(init, lambda embed, tokens: jnp.take(embed, tokens, axis=0), cell, output, dropout)
