@@ -1,0 +1,65 @@
+"""Pytrees on disk: one safetensors file, written whole or not at all, checked when it is read."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import jax
+from safetensors import SafetensorError, safe_open
+from safetensors.flax import save as to_bytes
+
+__all__ = ["load", "save", "write"]
+
+
+def save(path, tree, meta: dict) -> None:
+    """Write the arrays of a pytree and a JSON-able `meta` to one safetensors file, atomically.
+
+    A leaf's name is its path in the tree (`params.cell.w_h`), so that any safetensors reader can use it.
+    """
+    write(path, to_bytes(_named(tree), {"meta": json.dumps(meta)}))
+
+
+def load(path, like):
+    """Return `(tree, meta)` from a file that `save` wrote, with the structure of `like` (arrays or their shapes).
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "a.safetensors"
+    >>> save(file, {"w": jnp.ones(2)}, {"step": 3})
+    >>> tree, meta = load(file, {"w": jnp.zeros(2)})
+    >>> tree["w"].tolist(), meta
+    ([1.0, 1.0], {'step': 3})
+
+    Raises:
+        ValueError: the file is damaged, or names, shapes or dtypes are not those of `like`.
+    """
+    tree, wanted = jax.tree.structure(like), _named(like)
+    try:
+        with safe_open(path, "flax") as file:
+            meta = json.loads(file.metadata()["meta"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: damaged, or no checkpoint of this library ({error})") from None
+    describe = lambda x: f"{x.dtype}{list(x.shape)}"
+    for name in sorted(set(wanted) | set(arrays)):
+        want, got = (describe(d[name]) if name in d else "nothing" for d in (wanted, arrays))
+        if want != got:
+            raise ValueError(f"{path}: {name} should be {want}, the file holds {got}")
+    return jax.tree.unflatten(tree, [arrays[name] for name in wanted]), meta
+
+
+def write(path, data: bytes) -> None:
+    """Write a file whole or not at all: a crash leaves the old one."""
+    path = Path(path)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _named(tree) -> dict:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

@@ -1,0 +1,169 @@
+"""The training loop: epochs over a corpus, validation, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lmjax.data import Corpus, contiguous
+from lmjax.evaluate import perplexity
+from lmjax.models import LanguageModel
+from lmjax.train import checkpoint
+from lmjax.train.step import Metrics, optimizer, rewind, start, step
+
+__all__ = ["History", "Progress", "Run", "fit"]
+
+REPORT = 0.5  # seconds between two looks at the device's results
+SAVE = 60.0  # seconds between two checkpoints within an epoch
+BEST, LAST = "best.safetensors", "last.safetensors"
+
+
+class History(NamedTuple):
+    """What happened, step by step and validation by validation."""
+
+    tokens: list  # [K]  trained on so far, after each step
+    loss: list  # [K]  mean loss of each step's batch, nats a token
+    norm: list  # [K]  gradient norm of each step before clipping
+    valid: list  # [M]  pairs (tokens trained on so far, validation perplexity)
+
+
+class Progress(NamedTuple):
+    """What `fit` tells while it runs."""
+
+    step: int
+    total: int  # steps
+    tokens: int  # trained on so far
+    loss: float  # mean of the last steps, nats a token
+    valid: float | None  # validation perplexity, where this report is about one
+
+
+class Run(NamedTuple):
+    """The result of training."""
+
+    params: Any  # those with the best validation perplexity
+    valid: float  # that perplexity
+    history: History
+    opt: Any  # last state of the optimiser, `opt[0]` with the clipping statistics
+
+
+def fit(
+    lm: LanguageModel,
+    corpus: Corpus,
+    key,
+    *,
+    epochs: int = 5,
+    lanes: int = 32,
+    steps: int = 35,
+    transform: optax.GradientTransformation | None = None,
+    patience: int | None = None,
+    minutes: float | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+    out: Path | None = None,
+    resume: bool = False,
+) -> Run:
+    """Train a language model and return the parameters of the best validation perplexity.
+
+    The training stream is read in `lanes` contiguous stretches, `steps` tokens at a time, the cell's
+    state carried along; every epoch starts afresh at the beginning and ends with a validation (in as
+    many lanes, see `evaluate.perplexity`).
+
+    Args:
+        lm: the model.
+        corpus: its `train` and `valid` splits are used.
+        key: random key; the run is a function of it and the arguments.
+        epochs: passes over the training stream.
+        lanes: B.
+        steps: T, how far gradients flow.
+        transform: optax optimiser, default `optimizer("adam", steps=all)`.
+        patience: stop after so many epochs without a better validation; None never does.
+        minutes: stop, with a last validation, when so much time has passed.
+        report: called a few times a second at most, and after each validation.
+        out: directory for `best.safetensors` (at every best validation) and `last.safetensors` (every
+            minute, and when interrupted).
+        resume: go on from `out/last.safetensors` exactly where it ends; the result is that of an unbroken run.
+
+    Raises:
+        ValueError: a number is out of range, or the checkpoint does not fit.
+        FloatingPointError: the loss is no longer finite; `out` holds what was good.
+    """
+    for name, value in {"epochs": epochs, "lanes": lanes, "steps": steps}.items():
+        if value < 1:
+            raise ValueError(f"{name}: must be at least 1, got {value}")
+    epoch_steps = math.ceil(math.ceil(len(corpus.train) / lanes) / steps)
+    total = epochs * epoch_steps
+    transform = optimizer(steps=total) if transform is None else transform
+    state = start(lm, transform, key, lanes)
+    best = jax.tree.map(jnp.copy, state.params)
+    history = History([], [], [], [])
+    done = {"epochs": 0, "valid": math.inf, "since": 0}  # epochs validated; best validation; epochs since then
+    if resume:
+        (state, best), meta = checkpoint.load(out / LAST, (state, best))
+        done, history = meta["done"], History(**meta["history"])
+    began = saved = shown = time.monotonic()
+    pending: list[tuple[int, Metrics]] = []
+
+    def pull(valid=None):
+        for tokens, metrics in pending:
+            history.tokens.append((history.tokens or [0])[-1] + tokens)
+            history.loss.append(float(metrics.loss))
+            history.norm.append(float(metrics.norm))
+        recent = history.loss[-max(len(pending), 1) :]
+        pending.clear()
+        if not np.isfinite(recent).all():
+            raise FloatingPointError(f"training: the loss is not finite at step {len(history.loss)} of {total}")
+        report(Progress(len(history.loss), total, history.tokens[-1], float(np.mean(recent)), valid))
+
+    def save():
+        if out is not None:
+            checkpoint.save(out / LAST, (state, best), {"done": done, "history": history._asdict()})
+
+    try:
+        for epoch in range(done["epochs"], epochs):
+            taken, late = int(state.step) - epoch * epoch_steps, False
+            if not taken:
+                state = rewind(lm, state, lanes)
+            batches = contiguous(corpus.train, lanes=lanes, steps=steps, start=corpus.vocab.eos)
+            for batch in islice(batches, taken, None):
+                state, metrics = step(lm, transform, state, batch)
+                pending.append((int(batch.mask.sum()), metrics))
+                now = time.monotonic()
+                if now - shown > REPORT:
+                    pull()
+                    shown = now
+                if now - saved > SAVE:
+                    pull()
+                    save()
+                    saved = now
+                if late := minutes is not None and now - began > 60 * minutes:
+                    break
+            valid = perplexity(lm, state.params, corpus.valid, start=corpus.vocab.eos, lanes=lanes).perplexity
+            pull(valid)
+            history.valid.append((history.tokens[-1], valid))
+            better = valid < done["valid"]
+            done = {
+                "epochs": epoch if late else epoch + 1,
+                "valid": valid if better else done["valid"],
+                "since": 0 if better else done["since"] + 1,
+            }
+            if better:
+                best = jax.tree.map(jnp.copy, state.params)
+                if out is not None:
+                    checkpoint.save(out / BEST, best, {"valid": valid, "step": len(history.loss)})
+            save()
+            if late or (patience is not None and done["since"] >= patience):
+                break
+    except KeyboardInterrupt:
+        if not state.step.is_deleted() and int(state.step) == len(history.loss) + len(pending):
+            pull()
+            save()
+        raise
+    return Run(best, done["valid"], history, state.opt)

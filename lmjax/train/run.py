@@ -1,0 +1,112 @@
+"""A run on disk: what was trained, its vocabulary, its parameters."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from lmjax import cells, heads
+from lmjax.data import Vocabulary
+from lmjax.models import Dropout, LanguageModel, recurrent
+from lmjax.train import checkpoint
+from lmjax.train.loop import BEST
+
+__all__ = ["CELLS", "Model", "Trained", "build", "describe", "load_run"]
+
+CELLS = {
+    "rnn": cells.rnn,
+    "irnn": lambda n_in, n: cells.rnn(n_in, n, activation=jax.nn.relu, w_h=cells.initial.identity()),
+    "lstm": cells.lstm,
+    "gru": cells.gru,
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """The shape of a recurrent language model."""
+
+    cell: Literal["rnn", "irnn", "lstm", "gru"] = "lstm"
+    """Kind of cell: vanilla tanh, relu started at the identity, LSTM, GRU."""
+    n: int = 256
+    """Size of the hidden vector."""
+    embed: int | None = None
+    """Size of a word vector; the hidden size if not given."""
+    layers: int = 1
+    """Cells on top of each other."""
+    tied: bool = False
+    """Use the word vectors as output weights too (needs embed = n)."""
+    drop_input: float = 0.0
+    """Dropout rate of word vectors."""
+    drop_output: float = 0.0
+    """Dropout rate of the features the softmax reads."""
+    drop_recurrent: float = 0.0
+    """Dropout rate of single recurrent weights."""
+
+
+class Trained(NamedTuple):
+    """A run read back from its directory."""
+
+    lm: LanguageModel
+    params: Any
+    vocab: Vocabulary
+    config: dict  # all that was given to the command
+
+
+def build(model: Model, vocab_size: int) -> LanguageModel:
+    """Return the language model of a description.
+
+    >>> build(Model(cell="gru", n=8, layers=2), vocab_size=10).cell.layers[0] == cells.gru(8, 8)
+    True
+
+    Raises:
+        ValueError: the cell is unknown, a size is not positive, or `tied` does not fit the sizes.
+    """
+    if model.cell not in CELLS:
+        raise ValueError(f"cell: must be one of {', '.join(CELLS)}, got {model.cell!r}")
+    size = model.n if model.embed is None else model.embed
+    if model.layers < 1:
+        raise ValueError(f"layers: must be at least 1, got {model.layers}")
+    if model.tied and size != model.n:
+        raise ValueError(f"tied: embed must equal n, got embed={size}, n={model.n}")
+    make = CELLS[model.cell]
+    layers = [make(size if k == 0 else model.n, model.n) for k in range(model.layers)]
+    return recurrent(
+        layers[0] if model.layers == 1 else cells.stack(*layers),
+        vocab_size=vocab_size,
+        n_embed=size,
+        head=heads.tied(vocab_size) if model.tied else None,
+        dropout=Dropout(model.drop_input, model.drop_output, model.drop_recurrent),
+    )
+
+
+def describe(out: Path, model: Model, vocab: Vocabulary, config: dict) -> None:
+    """Write `config.json` and `vocab.json` of a run before it starts."""
+    out.mkdir(parents=True, exist_ok=True)
+    write = lambda name, value: checkpoint.write(out / name, json.dumps(value, ensure_ascii=False, indent=1).encode())
+    write("config.json", {"model": asdict(model), **config})
+    write("vocab.json", {"level": vocab.level, "symbols": vocab.symbols})
+
+
+def load_run(path) -> Trained:
+    """Read a run: the parameters of its best validation.
+
+    Raises:
+        ValueError: the directory is no run, has no validated parameters yet, or a file is damaged.
+    """
+    path = Path(path)
+    for name in ("config.json", "vocab.json", BEST):
+        if not (path / name).is_file():
+            raise ValueError(f"{path}: no finished validation here, {name} is missing")
+    try:
+        config = json.loads((path / "config.json").read_text("utf-8"))
+        vocab = json.loads((path / "vocab.json").read_text("utf-8"))
+        model, vocab = Model(**config["model"]), Vocabulary(tuple(vocab["symbols"]), vocab["level"])
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: config.json or vocab.json is damaged ({error})") from None
+    lm = build(model, len(vocab))
+    params, _ = checkpoint.load(path / BEST, jax.eval_shape(lm.init, jax.random.key(0)))
+    return Trained(lm, params, vocab, config)

@@ -1,0 +1,90 @@
+"""One training step, compiled once: loss, gradient, update, with the state carried between batches."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lmjax.analysis import clip_by_global_norm
+from lmjax.data import Batch
+from lmjax.models import LanguageModel, loss
+
+__all__ = ["Metrics", "TrainState", "optimizer", "rewind", "start", "step"]
+
+
+class TrainState(NamedTuple):
+    """All that training carries from one step to the next."""
+
+    params: Any
+    opt: Any  # state of the optax transformation; `opt[0]` is the `ClipState`
+    carry: Any  # state of the cell after the last batch
+    key: jax.Array  # raw key data, folded with the step for each step's randomness
+    step: jax.Array  # []
+
+
+class Metrics(NamedTuple):
+    """What one step tells."""
+
+    loss: jax.Array  # []  mean over the batch's tokens, nats
+    norm: jax.Array  # []  global norm of the gradient before clipping
+
+
+def optimizer(
+    name: str = "adam", learning_rate: float = 2e-3, *, steps: int | None = None, max_norm: float = 1.0
+) -> optax.GradientTransformation:
+    """Return gradient clipping by global norm followed by an optax optimiser.
+
+    Args:
+        name: "adam" or "sgd".
+        learning_rate: of the first step.
+        steps: decay it to 0 over that many steps along a cosine; None keeps it constant.
+        max_norm: threshold of `analysis.clip_by_global_norm`.
+
+    Raises:
+        ValueError: the name is unknown, or a number is not positive.
+    """
+    known = {"adam": optax.adam, "sgd": optax.sgd}
+    if name not in known:
+        raise ValueError(f"optimizer: must be one of {sorted(known)}, got {name!r}")
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate: must be positive, got {learning_rate}")
+    schedule = learning_rate if steps is None else optax.cosine_decay_schedule(learning_rate, steps)
+    return optax.chain(clip_by_global_norm(max_norm), known[name](schedule))
+
+
+def start(lm: LanguageModel, transform: optax.GradientTransformation, key, lanes: int) -> TrainState:
+    """Return the state before the first step: fresh parameters, and a cell that has read nothing."""
+    k_init, k_train = jax.random.split(key)
+    params = lm.init(k_init)
+    state = TrainState(params, transform.init(params), None, jax.random.key_data(k_train), jnp.zeros((), jnp.int32))
+    return rewind(lm, state, lanes)
+
+
+def rewind(lm: LanguageModel, state: TrainState, lanes: int) -> TrainState:
+    """Return the state with a cell that has read nothing, every leaf a buffer of its own (`step` donates them)."""
+    return jax.tree.map(jnp.copy, state._replace(carry=lm.cell.start(state.params.cell, (lanes,))))
+
+
+@partial(jax.jit, static_argnames=("lm", "transform"), donate_argnames="state")
+def step(
+    lm: LanguageModel, transform: optax.GradientTransformation, state: TrainState, batch: Batch
+) -> tuple[TrainState, Metrics]:
+    """Take one step on the mean loss of a batch; the old state's memory is used for the new one.
+
+    The cell's state comes from the batch before, and no gradient flows into it: truncated
+    backpropagation through time over T steps.
+    """
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+
+    def mean_loss(params):
+        carry, losses = loss(lm, params, state.carry, batch.inputs, batch.targets, key)
+        return jnp.where(batch.mask, losses, 0).sum() / batch.mask.sum(), carry
+
+    (value, carry), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+    updates, opt = transform.update(gradient, state.opt, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(params, opt, carry, state.key, state.step + 1), Metrics(value, optax.tree.get(opt, "norm"))
