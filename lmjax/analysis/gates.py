@@ -7,7 +7,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from lmjax.cell import Cell, unroll
+from lmjax.analysis.trajectory import trajectory
+from lmjax.cell import Cell
 
 __all__ = [
     "Horizon",
@@ -57,13 +58,9 @@ def _visit(prefix, cell, params, state, xs, mask):
             found, xs = _visit(f"{prefix}{k}.", layer, p, s, xs, mask)
             values |= found
         return values, xs
-    _, states = unroll(cell, params, state, xs, mask=mask)
-    outputs = cell.read(params, states)
-    if cell.gates is None:
-        return {}, outputs
-    previous = jax.tree.map(lambda first, s: jnp.concatenate([first[None], s[:-1]]), state, states)
-    values = cell.gates(params, previous, cell.encode(params, xs))
-    return {prefix + name: value for name, value in values.items()}, outputs
+    run = trajectory(cell, params, state, xs, mask)
+    values = cell.gates(params, run.previous, run.inputs) if cell.gates else {}
+    return {prefix + name: value for name, value in values.items()}, cell.read(params, run.states)
 
 
 class Saturation(NamedTuple):
