@@ -60,7 +60,13 @@ def steps_per_epoch(tokens: int, lanes: int, steps: int) -> int:
 
     >>> steps_per_epoch(1000, 32, 10)
     4
+
+    Raises:
+        ValueError: a number is below 1.
     """
+    for name, value in {"tokens": tokens, "lanes": lanes, "steps": steps}.items():
+        if value < 1:
+            raise ValueError(f"{name}: must be at least 1, got {value}")
     return math.ceil(math.ceil(tokens / lanes) / steps)
 
 
@@ -106,9 +112,8 @@ def fit(
         ValueError: a number is out of range, or the checkpoint does not fit.
         FloatingPointError: the loss is no longer finite; `out` holds what was good.
     """
-    for name, value in {"epochs": epochs, "lanes": lanes, "steps": steps}.items():
-        if value < 1:
-            raise ValueError(f"{name}: must be at least 1, got {value}")
+    if epochs < 1:
+        raise ValueError(f"epochs: must be at least 1, got {epochs}")
     epoch_steps = steps_per_epoch(len(corpus.train), lanes, steps)
     total = epochs * epoch_steps
     transform = optimizer(steps=total) if transform is None else transform
@@ -158,7 +163,7 @@ def fit(
                     break
             valid = perplexity(lm, state.params, corpus.valid, start=corpus.vocab.eos, lanes=lanes).perplexity
             pull(valid)
-            history.valid.append((history.tokens[-1], valid))
+            history.valid.append([history.tokens[-1], valid])
             better = valid < done["valid"]
             done = {
                 "epochs": epoch if late else epoch + 1,
