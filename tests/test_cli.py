@@ -21,68 +21,62 @@ def corpus(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def call():
-    """Run `lmjax ...` in this process; return (exit status, stdout, stderr)."""
+def command(*words) -> int:
+    """Run `lmjax ...` in this process; return the exit status."""
+    argv, sys.argv = sys.argv, ["lmjax", *map(str, words)]
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code
+    finally:
+        sys.argv = argv
+    return 0
 
-    def run(capsys, *words):
-        status = 0
-        argv, sys.argv = sys.argv, ["lmjax", *map(str, words)]
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = end.code
-        finally:
-            sys.argv = argv
-        return status, *capsys.readouterr()
 
-    return run
+@pytest.fixture
+def call(capsys):
+    """Run `lmjax ...`; return (exit status, stdout, stderr)."""
+    return lambda *words: (command(*words), *capsys.readouterr())
 
 
 @pytest.fixture(scope="module")
 def trained(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    argv, sys.argv = (
-        sys.argv,
-        [*["lmjax", "train", "--cell", "lstm", "--n", "8", "--epochs", "2", "--lanes", "4", "--json"]],
-    )
-    sys.argv += ["--corpus", str(corpus), "--out", str(out)]
-    cli.main()
-    sys.argv = argv
+    assert command("train", "--corpus", corpus, "--out", out, "--n", 8, "--epochs", 2, "--lanes", 4) == 0
     return out
 
 
-def test_train_then_eval_give_one_number(call, capsys, corpus, trained):
-    status, out, err = call(capsys, "eval", trained, "--corpus", corpus, "--split", "test", "--json")
+def test_train_then_eval_give_one_number(call, corpus, trained):
+    status, out, _ = call("eval", trained, "--corpus", corpus, "--split", "test", "--json")
     answer = json.loads(out)
     assert status == 0 and answer["tokens"] == 30 * 7
     assert answer["perplexity"] == pytest.approx(np.exp(answer["nll"]))
     assert {"seconds", "signature"} <= set(answer)
-    again = json.loads(call(capsys, "eval", trained, "--json")[1])  # the training's corpus by default
+    again = json.loads(call("eval", trained, "--json")[1])  # the training's corpus by default
     assert again["perplexity"] == answer["perplexity"]
 
 
-def test_train_says_what_it_measured_and_refuses_to_overwrite(call, capsys, corpus, trained):
-    words = ["train", "--corpus", corpus, "--out", trained, "--n", "8", "--epochs", "2", "--lanes", "4"]
-    assert call(capsys, *words)[0] == 2
-    status, out, err = call(capsys, *words, "--resume", "--json")
+def test_train_says_what_it_measured_and_refuses_to_overwrite(call, corpus, trained):
+    words = ["train", "--corpus", corpus, "--out", trained, "--n", 8, "--epochs", 2, "--lanes", 4]
+    assert call(*words)[0] == 2
+    status, out, err = call(*words, "--resume", "--json")
     assert status == 0 and json.loads(out)["tokens"] == 30 * 7 and "Traceback" not in err
-    status, _, err = call(capsys, *words, "--resume", "--seed", "1")
+    status, _, err = call(*words, "--resume", "--seed", "1")
     assert status == 2 and "seed was 0 when the run began, now it is 1" in err
 
 
-def test_generate_and_complete(call, capsys, trained):
-    _, out, err = call(capsys, "generate", trained, "--prompt", "the dog", "--length", "7", "--json")
+def test_generate_and_complete(call, trained):
+    _, out, err = call("generate", trained, "--prompt", "the dog", "--length", "7", "--json")
     assert json.loads(out)["tokens"] == 7 and "<unk>: dog" in err
-    first = call(capsys, "generate", trained, "--length", "7")[1]
-    assert first == call(capsys, "generate", trained, "--length", "7")[1] and "<unk>" not in first
-    _, out, _ = call(capsys, "complete", trained, "the cat", "--count", "3", "--json")
+    first = call("generate", trained, "--length", "7")[1]
+    assert first == call("generate", trained, "--length", "7")[1] and "<unk>" not in first
+    _, out, _ = call("complete", trained, "the cat", "--count", "3", "--json")
     assert len(json.loads(out)["suggestions"]) == 3
-    assert len(call(capsys, "complete", trained, "the cat")[1].splitlines()) == 5
+    assert len(call("complete", trained, "the cat")[1].splitlines()) == 5
 
 
-def test_diagnose_writes_one_page_with_all_in_it(call, capsys, trained, tmp_path):
-    status, out, _ = call(capsys, "diagnose", trained, "--out", tmp_path / "d", "--json")
+def test_diagnose_writes_one_page_with_all_in_it(call, trained, tmp_path):
+    status, out, _ = call("diagnose", trained, "--out", tmp_path / "d", "--json")
     answer = json.loads(out)
     page = (tmp_path / "d" / "report.html").read_text("utf-8")
     assert status == 0 and page.count("data:image/svg+xml") == 5
@@ -90,11 +84,11 @@ def test_diagnose_writes_one_page_with_all_in_it(call, capsys, trained, tmp_path
     assert {"spectral_radius_before", "spectral_radius_after", "clipped"} <= set(answer["models"]["lstm"])
 
 
-def test_demo_compares_the_two_cells(call, capsys, tmp_path, monkeypatch, corpus):
+def test_demo_compares_the_two_cells(call, tmp_path, monkeypatch, corpus):
     monkeypatch.setattr(cli.data, "stdlib", lambda **_: cli.data.directory(corpus))
-    monkeypatch.setitem(cli.DEMO_MODEL, "n", 8)
-    monkeypatch.setitem(cli.DEMO, "epochs", 1)
-    status, out, err = call(capsys, "demo", "--out", tmp_path)
+    monkeypatch.setattr(cli, "DEMO_MODEL", cli.Model(n=8))
+    monkeypatch.setattr(cli, "DEMO_EPOCHS", 1)
+    status, out, err = call("demo", "--out", tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert status == 0 and out.splitlines()[-1].endswith("report.html")
     assert page.count("data:image/svg+xml") == 7 and "<b>" not in page
@@ -109,6 +103,7 @@ BAD = {
     "not utf-8": ("train --corpus {c} --out {p}/r", "line 1 is not UTF-8"),
     "negative size": ("train --corpus {good} --out {p}/r --n -3", "n=-3"),
     "negative batch": ("train --corpus {good} --out {p}/r --lanes -1", "lanes"),
+    "no epochs": ("train --corpus {good} --out {p}/r --epochs 0", "must be at least 1, got 0"),
     "negative clip": ("train --corpus {good} --out {p}/r --clip -1", "max_norm must be positive"),
     "cell": ("train --corpus {good} --out {p}/r --cell lsd", "cell: must be one of"),
     "vocabulary of one": ("train --corpus {good} --out {p}/r --min-count 99999", "min_count=99999 dropped"),
@@ -121,7 +116,7 @@ CONTENT = {"empty": b"", "one word": b"hello\n", "not utf-8": b"\xff\xfe\n"}
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_mistake_is_one_line_and_status_2(call, capsys, name, corpus, trained, tmp_path):
+def test_a_mistake_is_one_line_and_status_2(call, name, corpus, trained, tmp_path):
     bad = tmp_path / "corpus"
     shutil.copytree(corpus, bad)
     (bad / "train.txt").write_bytes(CONTENT.get(name, b"a b\n"))
@@ -129,7 +124,7 @@ def test_a_mistake_is_one_line_and_status_2(call, capsys, name, corpus, trained,
     shutil.copytree(trained, damaged)
     (damaged / "best.safetensors").write_bytes((trained / "best.safetensors").read_bytes()[:-9])
     words, message = (x.format(p=tmp_path, c=bad, good=corpus, run=trained, damaged=damaged) for x in BAD[name])
-    status, out, err = call(capsys, *words.split())
+    status, out, err = call(*words.split())
     last = err.splitlines()[-1]
     assert status == 2 and out == "" and last.startswith("lmjax: ") and message in last, err
     assert "Traceback" not in err

@@ -69,7 +69,8 @@ def directory(path, *, level: str = "word", min_count: int = 1, vocab: Vocabular
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
-    return Corpus(path.resolve().name, vocab, *(encode_file(vocab, file) for file in files), digest.hexdigest())
+    train, valid, test = (encode_file(vocab, file) for file in files)
+    return Corpus(path.resolve().name, vocab, train, valid, test, digest.hexdigest())
 
 
 def encode_file(vocab: Vocabulary, path) -> np.ndarray:

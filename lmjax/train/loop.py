@@ -120,10 +120,13 @@ def fit(
     state = start(lm, transform, key, lanes)
     best = jax.tree.map(jnp.copy, state.params)
     history = History([], [], [], [])
-    done = {"epochs": 0, "valid": math.inf, "since": 0}  # epochs validated; best validation; epochs since then
+    done, best_valid, since = 0, math.inf, 0  # epochs validated; best validation; validations since then
     if resume:
+        if out is None:
+            raise ValueError("resume: out must name the directory to go on from")
         (state, best), meta = checkpoint.load(out / LAST, (state, best))
-        done, history = meta["done"], History(**meta["history"])
+        done, best_valid, since = meta["done"]
+        history = History(**meta["history"])
     began = saved = shown = time.monotonic()
     pending: list[tuple[int, Metrics]] = []
 
@@ -140,10 +143,12 @@ def fit(
 
     def save():
         if out is not None:
-            checkpoint.save(out / LAST, (state, best), {"done": done, "history": history._asdict()})
+            checkpoint.save(
+                out / LAST, (state, best), {"done": [done, best_valid, since], "history": history._asdict()}
+            )
 
     try:
-        for epoch in range(done["epochs"], epochs):
+        for epoch in range(done, epochs):
             taken, late = int(state.step) - epoch * epoch_steps, False
             if not taken:
                 state = rewind(lm, state, lanes)
@@ -164,25 +169,21 @@ def fit(
             valid = perplexity(lm, state.params, corpus.valid, start=corpus.vocab.eos, lanes=lanes).perplexity
             pull(valid)
             history.valid.append([history.tokens[-1], valid])
-            better = valid < done["valid"]
-            done = {
-                "epochs": epoch if late else epoch + 1,
-                "valid": valid if better else done["valid"],
-                "since": 0 if better else done["since"] + 1,
-            }
+            better = valid < best_valid
+            done, best_valid, since = epoch + (not late), min(valid, best_valid), 0 if better else since + 1
             if better:
                 best = jax.tree.map(jnp.copy, state.params)
                 if out is not None:
                     checkpoint.save(out / BEST, best, {"valid": valid, "step": len(history.loss)})
             save()
-            if late or (patience is not None and done["since"] >= patience):
+            if late or (patience is not None and since >= patience):
                 break
     except KeyboardInterrupt:
         if not state.step.is_deleted() and int(state.step) == len(history.loss) + len(pending):
             pull()
             save()
         raise
-    return Run(best, done["valid"], history, state.opt)
+    return Run(best, best_valid, history, state.opt)
 
 
 def load_history(path) -> History:
