@@ -144,7 +144,7 @@ def gate_scatter(saturation: Mapping[str, tuple], *, ax: Axes) -> Axes:
     >>> gate_scatter({"f": ([0.1, 0.0], [0.2, 0.9])}).get_ylabel()
     'share of steps open (right-saturated)'
 
-    References: Karpathy, Johnson and Fei-Fei (2015), figure 3.
+    References: Karpathy, Johnson and Fei-Fei (2015).
     """
     ax.plot([0, 1], [1, 0], color="0.6", linestyle="-", linewidth=1)
     for k, ((name, (left, right)), marker) in enumerate(zip(saturation.items(), "o^sDv" * 9, strict=False)):
