@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from lmjax.plot.style import colour, legend_above, log10, power_ticks, styled
+from lmjax.plot.style import colour, decades, legend_above, power_ticks, styled
 
 __all__ = [
     "contribution_bars",
@@ -53,7 +53,7 @@ def lag_profiles(profiles: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial h_i
     'lag $\\ell = i - j$'
     """
     for name, norms in profiles.items():
-        norms = log10(norms)
+        norms = decades(norms)
         norms = norms[:, ~np.isnan(norms).all(axis=0)]
         lowest, low, median, high, highest = np.nanquantile(
             norms, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0, method="inverted_cdf"
@@ -80,7 +80,7 @@ def state_gradients(norms: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial J/\
     'step $t$'
     """
     for name, norm in norms.items():
-        ax.plot(np.arange(1, len(norm) + 1), log10(norm), label=name)
+        ax.plot(np.arange(1, len(norm) + 1), decades(norm), label=name)
     ax.set(xlabel="step $t$", ylabel=ylabel)
     power_ticks(ax.yaxis)
     ax.legend()
