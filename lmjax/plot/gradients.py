@@ -62,6 +62,7 @@ def lag_profiles(profiles: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial h_i
         for alpha, bottom, top in ((0.15, lowest, highest), (0.3, low, high)):
             ax.fill_between(np.arange(len(median)), bottom, top, color=line.get_color(), alpha=alpha, linewidth=0)
     ax.set(xlabel=r"lag $\ell = i - j$", ylabel=ylabel)
+    ax.locator_params(axis="x", integer=True)
     power_ticks(ax.yaxis)
     ax.legend()
     return ax
@@ -82,6 +83,7 @@ def state_gradients(norms: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial J/\
     for name, norm in norms.items():
         ax.plot(np.arange(1, len(norm) + 1), decades(norm), label=name)
     ax.set(xlabel="step $t$", ylabel=ylabel)
+    ax.locator_params(axis="x", integer=True)
     power_ticks(ax.yaxis)
     ax.legend()
     return ax
