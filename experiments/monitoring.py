@@ -32,7 +32,7 @@ class Config:
     rounds: int = 3
 
 
-FAST = Config(every=(1, 5), n=4, length=8, batch=4, watched=2, steps=10, rounds=1)
+FAST = Config(every=(5,), n=4, length=8, batch=4, watched=2, steps=10, rounds=1)
 
 
 def run(cfg: Config) -> dict:
