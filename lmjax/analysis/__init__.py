@@ -1,4 +1,4 @@
-"""What gradients do through time, for any recurrent cell: pure functions of `(cell, params, state, xs)`."""
+"""The gradient through time of any recurrent cell: pure functions of `(cell, params, state, xs)`."""
 
 from lmjax.analysis.bptt import Contributions, bptt_contributions
 from lmjax.analysis.clipping import ClipState, clip_by_global_norm
@@ -13,8 +13,10 @@ from lmjax.analysis.flow import (
     state_gradient_map,
     state_gradients,
 )
+from lmjax.analysis.gates import Horizon, Saturation, gate_saturation, gate_values, memory_horizon, time_constants
 from lmjax.analysis.jacobian import step_jacobians
 from lmjax.analysis.lyapunov import LyapunovSpectrum, lyapunov_spectrum
+from lmjax.analysis.monitor import Monitor, MonitorState, monitor
 from lmjax.analysis.paths import detach
 from lmjax.analysis.products import (
     NormProbes,
@@ -32,18 +34,24 @@ from lmjax.analysis.spectrum import (
     pascanu_bounds,
     recurrent_spectrum,
 )
+from lmjax.analysis.surface import Descent, descend, error_surface, toy_error
 from lmjax.analysis.truncation import TruncationBias, truncation_bias
 
 __all__ = [
     "ClipState",
     "Contributions",
+    "Descent",
     "GradientBand",
     "GradientMap",
+    "Horizon",
     "LinearModes",
     "LyapunovSpectrum",
+    "Monitor",
+    "MonitorState",
     "NormProbes",
     "PascanuBounds",
     "RecurrentSpectrum",
+    "Saturation",
     "Scaled",
     "SingularValues",
     "StateGradients",
@@ -51,12 +59,18 @@ __all__ = [
     "bidirectional_gradient_maps",
     "bptt_contributions",
     "clip_by_global_norm",
+    "descend",
     "detach",
+    "error_surface",
+    "gate_saturation",
+    "gate_values",
     "input_gradient_map",
     "jacobian_norm_probes",
     "jacobian_product_norms",
     "linear_mode_decay",
     "lyapunov_spectrum",
+    "memory_horizon",
+    "monitor",
     "pascanu_bounds",
     "product_log_singular_values",
     "recurrent_contribution_map",
@@ -65,5 +79,7 @@ __all__ = [
     "state_gradient_map",
     "state_gradients",
     "step_jacobians",
+    "time_constants",
+    "toy_error",
     "truncation_bias",
 ]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from lmjax import cells, heads
+from lmjax.cell import Cell
 from lmjax.data import Vocabulary
 from lmjax.models import Dropout, LanguageModel, recurrent
 from lmjax.train import checkpoint
 from lmjax.train.loop import BEST
 
-__all__ = ["CELLS", "Model", "Trained", "build", "describe", "load_run"]
+__all__ = ["CELLS", "Model", "Trained", "build", "check_same", "describe", "load_run"]
 
-CELLS = {
+CELLS: dict[str, Callable[[int, int], Cell]] = {
     "rnn": cells.rnn,
     "irnn": lambda n_in, n: cells.rnn(n_in, n, activation=jax.nn.relu, w_h=cells.initial.identity()),
     "lstm": cells.lstm,
@@ -29,8 +31,8 @@ CELLS = {
 class Model:
     """The shape of a recurrent language model."""
 
-    cell: Literal["rnn", "irnn", "lstm", "gru"] = "lstm"
-    """Kind of cell: vanilla tanh, relu started at the identity, LSTM, GRU."""
+    cell: str = "lstm"
+    """Kind of cell: rnn (vanilla, tanh), irnn (relu, started at the identity), lstm or gru."""
     n: int = 256
     """Size of the hidden vector."""
     embed: int | None = None
@@ -89,6 +91,20 @@ def describe(out: Path, model: Model, vocab: Vocabulary, config: dict) -> None:
     write = lambda name, value: checkpoint.write(out / name, json.dumps(value, ensure_ascii=False, indent=1).encode())
     write("config.json", {"model": asdict(model), **config})
     write("vocab.json", {"level": vocab.level, "symbols": vocab.symbols})
+
+
+def check_same(out: Path, model: Model, config: dict) -> None:
+    """Refuse to go on with a run under other arguments than it began with.
+
+    Raises:
+        ValueError: an argument differs; it is named.
+    """
+    was = json.loads((out / "config.json").read_text("utf-8"))
+    now = {"model": asdict(model), **config}
+    flat = lambda d: {**d["model"], **{k: v for k, v in d.items() if k != "model"}}
+    for name, value in flat(now).items():
+        if flat(was).get(name) != value:
+            raise ValueError(f"resume: {name} was {flat(was).get(name)!r} when the run began, now it is {value!r}")
 
 
 def load_run(path) -> Trained:
