@@ -1,0 +1,37 @@
+"""N-gram language models: counting, estimation, lookups under jit."""
+
+from lmjax.models.ngram.counts import Counts, Grams, count
+from lmjax.models.ngram.estimate import (
+    add_delta,
+    discounts,
+    katz,
+    kept_words,
+    kneser_ney,
+    mle,
+    modified_kneser_ney,
+    stupid_backoff,
+)
+from lmjax.models.ngram.model import Level, NGram, Quantised, log_prob, log_probs, ngram, quantise
+from lmjax.models.ngram.text import read_text
+
+__all__ = [
+    "Counts",
+    "Grams",
+    "Level",
+    "NGram",
+    "Quantised",
+    "add_delta",
+    "count",
+    "discounts",
+    "katz",
+    "kept_words",
+    "kneser_ney",
+    "log_prob",
+    "log_probs",
+    "mle",
+    "modified_kneser_ney",
+    "ngram",
+    "quantise",
+    "read_text",
+    "stupid_backoff",
+]
