@@ -39,7 +39,9 @@ def write_arpa(path, model: NGram, vocab: Vocabulary):
             raise ValueError(f"arpa: the format has no place for the word {symbol!r}")
     finite = all(np.isfinite(_values(x)).all() for level in model.levels for x in (level.log10p, level.log10b))
     if not finite or model.unseen != 0:
-        raise ValueError("arpa: no place in the format for probabilities or weights of 0, nor for a weight of unseen contexts")
+        raise ValueError(
+            "arpa: no place in the format for probabilities or weights of 0, nor for a weight of unseen contexts"
+        )
     names = np.array([BOS, *(END if symbol == vocab.end else symbol for symbol in vocab.symbols)], object)
     with _open(path, "w") as file:
         sizes = [f"ngram {k}={len(level.word)}\n" for k, level in enumerate(model.levels, 1)]

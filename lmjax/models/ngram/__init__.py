@@ -11,7 +11,7 @@ from lmjax.models.ngram.estimate import (
     modified_kneser_ney,
     stupid_backoff,
 )
-from lmjax.models.ngram.model import Level, NGram, Quantised, log_prob, log_probs, ngram, quantise
+from lmjax.models.ngram.model import Level, NGram, Quantised, log_prob, log_probs, matches, ngram, quantise
 from lmjax.models.ngram.text import read_text
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "kneser_ney",
     "log_prob",
     "log_probs",
+    "matches",
     "mle",
     "modified_kneser_ney",
     "ngram",

@@ -76,7 +76,7 @@ def count(ids, order: int, *, size: int, eos: int) -> Counts:
             none = np.zeros(size + 1, np.int32)
             grams.append(Grams(np.arange(size + 1, dtype=np.int32), none, none, counts, none == np.arange(size + 1)))
             continue
-        grams.append(Grams(words[at], rank[at - 1], rank[at], sizes[kept], depth[at] == k))
+        grams.append(Grams(words[at], rank[at - 1], rank[at], sizes[kept], words[at - (k - 1)] == 0))
         if k < order:
             rows = np.where(kept, np.cumsum(kept, dtype=words.dtype) - 1, -1)
             rank = np.empty_like(words)
@@ -85,7 +85,7 @@ def count(ids, order: int, *, size: int, eos: int) -> Counts:
 
 
 def pad(ids, order: int, *, size: int, eos: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the words with `<s>` before every sentence, and the length up to `order` of the n-gram that ends at each."""
+    """Return the words with `<s>` before every sentence, and how many words, up to `order`, end at each."""
     ids = np.asarray(ids)
     if order < 1:
         raise ValueError(f"order: at least 1, got {order}")
@@ -122,7 +122,7 @@ def sort_histories(words, depth, order: int) -> tuple[np.ndarray, np.ndarray]:
             starts = np.append(np.flatnonzero(first), len(active))
             cuts = np.unique(starts[np.searchsorted(starts, np.append(np.arange(0, len(active), CHUNK), len(active)))])
 
-            def refine(begin, end, k=k, first=first):
+            def refine(begin, end, k=k, first=first, active=active):
                 slots = active[begin:end]
                 at = place[slots]
                 group = np.cumsum(first[begin:end], dtype=np.uint64) - np.uint64(1)

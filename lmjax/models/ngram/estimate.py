@@ -30,8 +30,8 @@ def mle(counts: Counts) -> NGram:
 
     >>> from lmjax.models.ngram import count, log_prob
     >>> model = mle(count([1, 2, 0, 1, 3, 0], 3, size=4, eos=0))
-    >>> log_prob(model, np.array([1, 2, 2, 3])).tolist()
-    [0.0, -0.6931471824645996, -inf, nan]
+    >>> [round(float(x), 4) for x in log_prob(model, np.array([1, 2, 2, 3]))]
+    [0.0, -0.6931, -inf, nan]
     """
     logp = [_relative(counts, k) for k in range(counts.order)]
     backoff = [np.where(_totals(counts, k) > 0, -np.inf, np.nan) for k in range(1, counts.order)]
@@ -48,8 +48,9 @@ def add_delta(counts: Counts, delta: float = 1.0) -> NGram:
         delta: above 0; 1 is Laplace's rule.
 
     >>> from lmjax.models.ngram import count, log_prob
-    >>> np.exp(log_prob(add_delta(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0)), np.array([1, 2]))).tolist()
-    [0.5, 0.3333333432674408]
+    >>> model = add_delta(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0))
+    >>> [round(float(p), 4) for p in np.exp(log_prob(model, np.array([1, 2])))]
+    [0.5, 0.3333]
 
     Raises:
         ValueError: delta is not above 0.
@@ -78,8 +79,9 @@ def stupid_backoff(counts: Counts, alpha: float = 0.4) -> NGram:
     A score, not a distribution: over the vocabulary it does not sum to 1, and no perplexity follows from it.
 
     >>> from lmjax.models.ngram import count, log_prob
-    >>> np.exp(log_prob(stupid_backoff(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0)), np.array([2]))).round(4).tolist()
-    [0.0667]
+    >>> model = stupid_backoff(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0))
+    >>> round(float(np.exp(log_prob(model, np.array([2]))[0])), 4)
+    0.0667
 
     Raises:
         ValueError: alpha is not in (0, 1].
@@ -98,9 +100,9 @@ def katz(counts: Counts, largest: int = 5) -> NGram:
         P(w | h) = d_r count(h w) / count(h) if h w was seen r times, else b(h) P(w | h without its first word)
         d_r = (r*/r - A) / (1 - A),   r* = (r + 1) n_{r+1} / n_r,   A = (K + 1) n_{K+1} / n_1,   K = largest
 
-    n_r n-grams of a length were seen r times. What the discounts free among the unigrams goes in equal parts
-    to the words never seen; if there are none, unigrams are not discounted. A context whose counts all
-    exceed `largest` would leave nothing for other words: it counts one occurrence more.
+    n_r n-grams of a length were seen r times. Unigrams are discounted only if there are words never seen,
+    which share n_1 / (N + n_1) of N tokens. A context whose counts all exceed `largest` would leave nothing
+    for other words: it counts one occurrence more.
 
     Raises:
         ValueError: the text is too small for the discounts of some length.
@@ -111,37 +113,39 @@ def katz(counts: Counts, largest: int = 5) -> NGram:
         raise ValueError(f"largest: at least 1, got {largest}")
     size = len(counts.grams[0].word) - 1
     logp, backoff = [], []
-    lower = None  # P of the n-grams one order lower
     for k, grams in enumerate(counts.grams):
-        unseen = k == 0 and (grams.count[1:] == 0).sum()
-        rate = np.ones(largest + 1)
-        if k or unseen:
-            n = np.bincount(np.minimum(grams.count[k == 0 :], largest + 2), minlength=largest + 3)[: largest + 2]
-            r = np.arange(1, largest + 1)
+        if k == 0:
+            once, unseen = (grams.count[1:] == 1).sum(), (grams.count[1:] == 0).sum()
+            mass = max(once, 1) if unseen else 0
+            p = np.where(grams.count, grams.count, mass / max(unseen, 1)) / (grams.count[1:].sum() + mass)
+        else:
+            followed = np.bincount(grams.context, minlength=len(p))
+            total = _totals(counts, k).astype(float)
+            discounted = grams.count * _good_turing(grams.count, k + 1, largest)
+            total += np.bincount(grams.context, discounted, len(p)) >= total  # nothing left
+            longer = discounted / total[grams.context]
             with np.errstate(divide="ignore", invalid="ignore"):
-                a = (largest + 1) * n[largest + 1] / n[1]
-                rate[1:] = ((r + 1) * n[2:] / (r * n[1:-1]) - a) / (1 - a)
-            if not np.all((rate[1:] > 0) & (rate[1:] <= 1)):
-                raise ValueError(
-                    f"katz: no Good-Turing discounts for {k + 1}-grams, of which {n[1:].tolist()} were seen "
-                    f"1 to {largest + 1} times; the text is too small, or lower `largest` from {largest}"
-                )
-        total = _totals(counts, k).astype(float)
-        discounted = grams.count * rate[np.where(grams.count > largest, 0, grams.count)]
-        if k:
-            total += np.bincount(grams.context, discounted, len(total)) >= total  # nothing left
-        p = discounted / np.maximum(total, 1)[grams.context]
-        if unseen:
-            p[1:][grams.count[1:] == 0] = (1 - p[1:].sum()) / unseen
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if k:
-                left = 1 - np.bincount(grams.context, p, len(total))
-                spare = 1 - np.bincount(grams.context, lower[grams.suffix], len(total))
-                followed = np.bincount(grams.context, minlength=len(total))
-                backoff.append(np.where((followed > 0) & (followed < size), np.log10(left / spare), 0.0))
-            logp.append(np.log10(p))
-        lower = p
+                left = 1 - np.bincount(grams.context, longer, len(p))
+                left /= 1 - np.bincount(grams.context, p[grams.suffix], len(p))
+                backoff.append(np.where((followed > 0) & (followed < size), np.log10(left), 0.0))
+            p = longer
+        logp.append(np.log10(p))
     return _model(counts, logp, backoff)
+
+
+def _good_turing(count, k, largest) -> np.ndarray:
+    """Return the factor by which each k-gram's count is discounted."""
+    n = np.bincount(np.minimum(count, largest + 2), minlength=largest + 3)
+    r = np.arange(1, largest + 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        a = (largest + 1) * n[largest + 1] / n[1]
+        rate = ((r + 1) * n[2 : largest + 2] / (r * n[1 : largest + 1]) - a) / (1 - a)
+    if not np.all((rate > 0) & (rate <= 1)):
+        raise ValueError(
+            f"katz: no Good-Turing discounts for {k}-grams, of which {n[1 : largest + 2].tolist()} were seen "
+            f"1 to {largest + 1} times: the text is too small, or lower largest={largest}"
+        )
+    return np.append(rate, 1)[np.minimum(count, largest + 1) - 1]
 
 
 def kneser_ney(counts: Counts, *, discount: float | None = None) -> NGram:
@@ -234,7 +238,7 @@ def discounts(counts: Counts, *, fallback: tuple[float, float, float] | None = N
         if n[1:4].all():
             y = f32(n[1]) / f32(n[1] + 2.0 * n[2])
             d = [f32(j) - f32(j + 1) * y * f32(n[j + 1]) / f32(n[j]) for j in (1, 2, 3)]
-            if all(0 <= d[j - 1] <= j for j in (1, 2, 3)):
+            if all(0 <= d_j <= j for j, d_j in enumerate(d, 1)):
                 table[k - 1, 1:] = d
                 continue
         if fallback is None:
@@ -247,9 +251,9 @@ def discounts(counts: Counts, *, fallback: tuple[float, float, float] | None = N
 
 
 def kept_words(counts: Counts, *, prune: tuple[int, ...] = (), words=None) -> np.ndarray:
-    """Return which words a model keeps, bool `[V]`: all but those seen, yet at most `prune[0]` times, or not in `words`.
+    """Return which words a model keeps, bool `[V]`: of `words` those seen more than `prune[0]` times, or never.
 
-    The end of a sentence is always kept, and so is a word never seen: it stands for the unknown ones.
+    A word never seen stands for the unknown ones. The end of a sentence is always kept.
     """
     seen = counts.grams[0].count[1:]
     keep = np.ones(len(seen), bool) if words is None else np.asarray(words, bool).copy()
@@ -257,7 +261,7 @@ def kept_words(counts: Counts, *, prune: tuple[int, ...] = (), words=None) -> np
         raise ValueError(f"words: bool [{len(seen)}], got {list(keep.shape)}")
     keep[(seen > 0) & (seen <= (prune[0] if prune else 0))] = False
     keep[counts.eos - 1] = True
-    return keep | (seen == 0) if words is None else keep
+    return keep
 
 
 def _interpolated(counts, discount, *, prune=(), keep=None, vocab_pad=0, interpolate_unigrams=True) -> NGram:

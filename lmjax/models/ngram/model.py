@@ -9,6 +9,7 @@ Words are numbered from 1 in here; 0 is `<s>`, which is a context and never pred
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from lmjax.cell import Cell
 from lmjax.heads import Head
 from lmjax.models.language_model import LanguageModel, Params
 
-__all__ = ["Level", "NGram", "Quantised", "log_prob", "log_probs", "ngram", "quantise"]
+__all__ = ["Level", "NGram", "Quantised", "log_prob", "log_probs", "matches", "ngram", "quantise"]
 
 LN10 = float(np.log(10))
 CHUNK = 128  # followers of a context that are written at once
@@ -79,23 +80,46 @@ def log_prob(model: NGram, tokens):
 
     >>> from lmjax.models.ngram import count, mle
     >>> text = jnp.array([1, 2, 0, 1, 3, 0])
-    >>> jnp.exp(log_prob(mle(count(text, 2, size=4, eos=0)), text)).tolist()
+    >>> jnp.exp(log_prob(mle(count(text, 2, size=4, eos=0)), text)).round(3).tolist()
     [1.0, 0.5, 1.0, 1.0, 0.5, 1.0]
 
     References: Katz (1987) for the backoff form; Heafield (2011) for lookups of this kind.
     """
+    logp = _take(model.levels[0].log10p, tokens + 1)
+    for k, live, row, found in _lookups(model, tokens):
+        shorter = logp + _backoff(model, k, row, live)
+        logp = jnp.where(found >= 0, _take(model.levels[k].log10p, found), shorter)
+    return LN10 * logp
+
+
+def matches(model: NGram, tokens):
+    """Return how long the longest n-gram of the model is that ends at each token, and how long it could be.
+
+    Returns:
+        `(length, possible)`: int32 `[T, ...]`; `possible` is n, or less near the start of a sentence.
+
+    >>> from lmjax.models.ngram import count, mle
+    >>> model = mle(count([1, 2, 0, 1, 3, 0], 3, size=4, eos=0))
+    >>> [x.tolist() for x in matches(model, jnp.array([1, 2, 3, 0]))]
+    [[2, 3, 1, 2], [2, 3, 3, 3]]
+    """
+    length, possible = jnp.ones((2, *tokens.shape), jnp.int32)
+    for k, live, _, found in _lookups(model, tokens):
+        length, possible = jnp.where(found >= 0, k + 1, length), jnp.where(live, k + 1, possible)
+    return length, possible
+
+
+def _lookups(model, tokens):
+    """Yield for k = 1..n-1: k, whether there are k words before, their row, and the row of the n-gram they make."""
     word = tokens + 1
     context = jnp.where(tokens == model.eos, 0, word)
     before = lambda x, start: jnp.concatenate([jnp.full_like(x[:1], start), x[:-1]])
-    row, live = context, jnp.ones(word.shape, bool)  # of the k-gram that ends here, and whether there are k words
-    logp = _take(model.levels[0].log10p, word)
-    for k in range(1, model.order):
-        row, live = before(row, 0 if k == 1 else -1), before(live, k == 1)
-        logp += _backoff(model, k, row, live)
-        found = _find(model.levels[k], row, word)
-        logp = jnp.where(found >= 0, _take(model.levels[k].log10p, found), logp)
-        row, live = jnp.where(context > 0, found, -1), live & (context > 0)
-    return LN10 * logp
+    row, live = before(context, 0), jnp.ones(word.shape, bool)
+    for k, level in enumerate(model.levels[1:], 1):
+        found = _find(level, row, word)
+        yield k, live, row, found
+        row = before(jnp.where(context > 0, found, -1), -1)
+        live = before(live & (context > 0), False)
 
 
 def log_probs(model: NGram, history):
@@ -109,7 +133,7 @@ def log_probs(model: NGram, history):
         float32 `[..., V]`.
     """
     batch = history.shape[:-1]
-    history = history.reshape(-1, model.order - 1)
+    history = history.reshape(math.prod(batch), model.order - 1)
     logp = jnp.broadcast_to(
         _take(model.levels[0].log10p, jnp.arange(1, model.vocab_size + 1)), (len(history), model.vocab_size)
     )
@@ -130,7 +154,7 @@ def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
     >>> from lmjax.models.ngram import count, mle
     >>> model = mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0))
     >>> lm, params = ngram(4, 2, eos=0), Params((), (), model)
-    >>> jnp.exp(next_log_probs(lm, params, lm.cell.step((), lm.cell.start(()), 1))).tolist()
+    >>> jnp.exp(next_log_probs(lm, params, lm.cell.step((), lm.cell.start(()), 1))).round(3).tolist()
     [0.0, 0.0, 0.5, 0.5]
     """
 
@@ -157,9 +181,9 @@ def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
         model = params.head
         logp = _take(model.levels[0].log10p, word)
         for k, (row, live) in enumerate(_rows(model, history), 1):
-            logp += _backoff(model, k, row, live)
             found = _find(model.levels[k], row, word)
-            logp = jnp.where(found >= 0, _take(model.levels[k].log10p, found), logp)
+            shorter = logp + _backoff(model, k, row, live)
+            logp = jnp.where(found >= 0, _take(model.levels[k].log10p, found), shorter)
         return LN10 * logp
 
     head = Head(
@@ -173,9 +197,9 @@ def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
 
 
 def quantise(model: NGram) -> NGram:
-    """Return the model with every log-probability and backoff in 8 bits: the mean of one of 256 equal shares.
+    """Return the model with every log-probability and backoff in 8 bits, but for the unigrams.
 
-    Values are cut by rank into 255 bins, each represented by its mean; infinite ones keep a place of their own.
+    The values of each length are cut by rank into 255 equal shares, each of which becomes its mean; 0 stays 0.
 
     >>> from lmjax.models.ngram import count, mle
     >>> model = quantise(mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0)))
@@ -184,24 +208,22 @@ def quantise(model: NGram) -> NGram:
 
     References: Federico and Bertoldi (2006).
     """
-
-    return model._replace(
-        levels=tuple(level._replace(log10p=_cut(level.log10p), log10b=_cut(level.log10b)) for level in model.levels)
-    )
+    longer = (level._replace(log10p=_cut(level.log10p), log10b=_cut(level.log10b)) for level in model.levels[1:])
+    return model._replace(levels=(model.levels[0], *longer))
 
 
 def _cut(values):
-    """Represent values by 256 of them or fewer: by rank in equal shares, each by its mean."""
-    if not len(values):
-        return values
+    """Return values as places in a table of means."""
     values = np.asarray(values)
-    order = np.argsort(values)
-    edges = np.unique(np.searchsorted(values[order], values[order][np.arange(256) * len(values) // 256]))
+    if not len(values):
+        return ()
+    order = np.flatnonzero(values)
+    order = order[np.argsort(values[order])]
     code = np.zeros(len(values), np.uint8)
-    code[order] = np.searchsorted(edges, np.arange(len(values)), "right") - 1
-    table = np.zeros(256, np.float32)
-    table[: len(edges)] = np.add.reduceat(values[order].astype(float), edges) / np.diff(edges, append=len(values))
-    return Quantised(jnp.asarray(code), jnp.asarray(table))
+    code[order] = 1 + np.arange(len(order)) * 255 // len(order)
+    shares = np.bincount(code, minlength=256)
+    table = np.bincount(code, values, 256) / np.maximum(shares, 1)
+    return Quantised(jnp.asarray(code), jnp.asarray(table, jnp.float32))
 
 
 def _find(level: Level, row, word):
@@ -226,7 +248,7 @@ def _find(level: Level, row, word):
 def _take(values, rows):
     """Return values at rows; a row of -1 yields some value."""
     if isinstance(values, Quantised):
-        return values.table[values.code[rows]]
+        return values.table[_take(values.code, rows)]
     return values[rows] if len(values) else jnp.zeros(jnp.shape(rows), values.dtype)
 
 
@@ -239,7 +261,7 @@ def _rows(model, history):
     """Return for k = 1..n-1 the row of the context of k words, and whether the sentence holds k words."""
     n = model.order - 1
     word = [history[..., n - 1 - i] for i in range(n)]  # the latest first
-    row = [w for w in word]  # of the k-gram that ends i words ago
+    row = list(word)  # of the k-gram that ends i words ago
     live = [jnp.ones(w.shape, bool) for w in word]
     result = []
     for k in range(1, n + 1):
