@@ -183,6 +183,8 @@ def _prepare(cell, params, state, xs, mask, reverse):
     if len(lengths) != 1 or lengths == {()}:
         shapes = [jnp.shape(x) for x in jax.tree.leaves((xs, mask))]
         raise ValueError(f"unroll: every leaf of xs and the mask must share one leading axis T, got shapes {shapes}")
+    if mask is not None:  # what a padded input holds (NaN times a zero gradient, say) reaches no parameter
+        xs = jax.tree.map(lambda x: _where(mask, x, jnp.zeros_like(x)) if _floating(x) else x, xs)
     inputs = cell.encode(params, xs)
     first = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), inputs)
     new = jax.eval_shape(cell.step, params, state, first)
@@ -196,17 +198,19 @@ def _prepare(cell, params, state, xs, mask, reverse):
 
 
 def _masked(step):
-    """Make a padded step keep the state, and keep what its input holds out of values and gradients."""
+    """Make a padded step keep the state."""
 
     def masked(params, state, x, valid):
         params, closed = params
-        if valid is None:
-            return step(params, state, x, *closed)
-        keep = lambda new, old: jnp.where(valid.reshape(valid.shape + (1,) * (new.ndim - valid.ndim)), new, old)
-        new = step(params, state, jax.tree.map(lambda leaf: keep(leaf, jnp.zeros_like(leaf)), x), *closed)
-        return jax.tree.map(keep, new, state)
+        new = step(params, state, x, *closed)
+        return new if valid is None else jax.tree.map(partial(_where, valid), new, state)
 
     return masked
+
+
+def _where(valid, x, y):
+    """Choose along the leading axes that `valid` has."""
+    return jnp.where(valid.reshape(valid.shape + (1,) * (jnp.ndim(x) - valid.ndim)), x, y)
 
 
 def _forward(step, reverse, params, state, inputs, mask):
@@ -304,12 +308,14 @@ def _depends(jaxpr, variables) -> list[bool]:
     return [isinstance(v, core.Var) and v in variables for v in jaxpr.outvars]
 
 
+def _floating(x) -> bool:
+    return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+
+
 def _split(tree):
     """Part a pytree in its floating leaves and the others, with None in the places of the rest."""
-    floating = lambda x: jnp.issubdtype(jnp.result_type(x), jnp.inexact)
-    return jax.tree.map(lambda x: x if floating(x) else None, tree), jax.tree.map(
-        lambda x: None if floating(x) else x, tree
-    )
+    floats = jax.tree.map(lambda x: x if _floating(x) else None, tree)
+    return floats, jax.tree.map(lambda x: None if _floating(x) else x, tree)
 
 
 def _join(floats, others):

@@ -1,6 +1,8 @@
 import os
 
 os.environ.setdefault("MPLBACKEND", "agg")
+# small problems: compiling costs more than running
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 
 import jax
 import pytest

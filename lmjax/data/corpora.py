@@ -81,14 +81,15 @@ def encode_file(vocab: Vocabulary, path) -> np.ndarray:
         return np.memmap(ids, np.int32, "r")
 
 
-def stdlib() -> Corpus:
+def stdlib(*, vocab: Vocabulary | None = None) -> Corpus:
     """Return the corpus made of the English prose that every CPython ships.
 
     The reference topics of `pydoc` and the docstrings of the standard library, lower-cased, one
     paragraph a line, each paragraph once; a module or topic falls whole into one split, by the hash of
     its name (train 80 %, valid 10 %, test 10 %). The text differs between Python versions: name and
     sha256 say which it is. Made in about ten seconds on first use, then kept in a cache directory
-    (`$LMJAX_CACHE`, or `lmjax` in the user's cache directory).
+    (`$LMJAX_CACHE`, or `lmjax` in the user's cache directory). Words seen less than three times in the
+    training split become `<unk>`, unless a `vocab` is given.
     """
     home = Path(
         os.environ.get("LMJAX_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lmjax"
@@ -103,7 +104,7 @@ def stdlib() -> Corpus:
             fresh.rename(path)  # whole or not at all
         except OSError:  # another process was first
             shutil.rmtree(fresh)
-    return directory(path, min_count=3)
+    return directory(path, min_count=3, vocab=vocab)
 
 
 def _write_prose(path: Path):

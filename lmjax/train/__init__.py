@@ -1,8 +1,8 @@
 """Training: one step, the loop around it, checkpoints, runs on disk."""
 
-from lmjax.train.loop import History, Progress, Run, fit
-from lmjax.train.run import Model, Trained, build, describe, load_run
-from lmjax.train.step import Metrics, TrainState, optimizer, start, step
+from lmjax.train.loop import History, Progress, Run, fit, load_history, steps_per_epoch
+from lmjax.train.run import Model, Trained, build, check_same, describe, load_run
+from lmjax.train.step import Metrics, TrainState, optimizer, start, start_params, step
 
 __all__ = [
     "History",
@@ -13,10 +13,14 @@ __all__ = [
     "TrainState",
     "Trained",
     "build",
+    "check_same",
     "describe",
     "fit",
+    "load_history",
     "load_run",
     "optimizer",
     "start",
+    "start_params",
     "step",
+    "steps_per_epoch",
 ]

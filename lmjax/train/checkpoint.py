@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save as to_bytes
 
-__all__ = ["load", "save", "write"]
+__all__ = ["load", "read_meta", "save", "write"]
 
 
 def save(path, tree, meta: dict) -> None:
@@ -35,18 +36,29 @@ def load(path, like):
         ValueError: the file is damaged, or names, shapes or dtypes are not those of `like`.
     """
     tree, wanted = jax.tree.structure(like), _named(like)
-    try:
-        with safe_open(path, "flax") as file:
-            meta = json.loads(file.metadata()["meta"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: damaged, or no checkpoint of this library ({error})") from None
+    with _open(path) as (file, meta):
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     describe = lambda x: f"{x.dtype}{list(x.shape)}"
     for name in sorted(set(wanted) | set(arrays)):
         want, got = (describe(d[name]) if name in d else "nothing" for d in (wanted, arrays))
         if want != got:
             raise ValueError(f"{path}: {name} should be {want}, the file holds {got}")
     return jax.tree.unflatten(tree, [arrays[name] for name in wanted]), meta
+
+
+def read_meta(path) -> dict:
+    """Return the `meta` of a file that `save` wrote, without its arrays."""
+    with _open(path) as (_, meta):
+        return meta
+
+
+@contextmanager
+def _open(path):
+    try:
+        with safe_open(path, "flax") as file:
+            yield file, json.loads(file.metadata()["meta"])
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: damaged, or no checkpoint of this library ({error})") from None
 
 
 def write(path, data: bytes) -> None:

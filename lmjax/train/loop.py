@@ -20,7 +20,7 @@ from lmjax.models import LanguageModel
 from lmjax.train import checkpoint
 from lmjax.train.step import Metrics, optimizer, rewind, start, step
 
-__all__ = ["History", "Progress", "Run", "fit"]
+__all__ = ["History", "Progress", "Run", "fit", "load_history", "steps_per_epoch"]
 
 REPORT = 0.5  # seconds between two looks at the device's results
 SAVE = 60.0  # seconds between two checkpoints within an epoch
@@ -53,6 +53,15 @@ class Run(NamedTuple):
     valid: float  # that perplexity
     history: History
     opt: Any  # last state of the optimiser, `opt[0]` with the clipping statistics
+
+
+def steps_per_epoch(tokens: int, lanes: int, steps: int) -> int:
+    """Return how many batches of `data.contiguous` hold a stream of so many tokens.
+
+    >>> steps_per_epoch(1000, 32, 10)
+    4
+    """
+    return math.ceil(math.ceil(tokens / lanes) / steps)
 
 
 def fit(
@@ -98,7 +107,7 @@ def fit(
     for name, value in {"epochs": epochs, "lanes": lanes, "steps": steps}.items():
         if value < 1:
             raise ValueError(f"{name}: must be at least 1, got {value}")
-    epoch_steps = math.ceil(math.ceil(len(corpus.train) / lanes) / steps)
+    epoch_steps = steps_per_epoch(len(corpus.train), lanes, steps)
     total = epochs * epoch_steps
     transform = optimizer(steps=total) if transform is None else transform
     state = start(lm, transform, key, lanes)
@@ -167,3 +176,8 @@ def fit(
             save()
         raise
     return Run(best, done["valid"], history, state.opt)
+
+
+def load_history(path) -> History:
+    """Return the history of a run from its directory."""
+    return History(**checkpoint.read_meta(Path(path) / LAST)["history"])

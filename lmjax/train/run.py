@@ -15,7 +15,7 @@ from lmjax.models import Dropout, LanguageModel, recurrent
 from lmjax.train import checkpoint
 from lmjax.train.loop import BEST
 
-__all__ = ["CELLS", "Model", "Trained", "build", "describe", "load_run"]
+__all__ = ["CELLS", "Model", "Trained", "build", "check_same", "describe", "load_run"]
 
 CELLS = {
     "rnn": cells.rnn,
@@ -89,6 +89,20 @@ def describe(out: Path, model: Model, vocab: Vocabulary, config: dict) -> None:
     write = lambda name, value: checkpoint.write(out / name, json.dumps(value, ensure_ascii=False, indent=1).encode())
     write("config.json", {"model": asdict(model), **config})
     write("vocab.json", {"level": vocab.level, "symbols": vocab.symbols})
+
+
+def check_same(out: Path, model: Model, config: dict) -> None:
+    """Refuse to go on with a run under other arguments than it began with.
+
+    Raises:
+        ValueError: an argument differs; it is named.
+    """
+    was = json.loads((out / "config.json").read_text("utf-8"))
+    now = {"model": asdict(model), **config}
+    flat = lambda d: {**d["model"], **{k: v for k, v in d.items() if k != "model"}}
+    for name, value in flat(now).items():
+        if flat(was).get(name) != value:
+            raise ValueError(f"resume: {name} was {flat(was).get(name)!r} when the run began, now it is {value!r}")
 
 
 def load_run(path) -> Trained:

@@ -13,7 +13,7 @@ from lmjax.analysis import clip_by_global_norm
 from lmjax.data import Batch
 from lmjax.models import LanguageModel, loss
 
-__all__ = ["Metrics", "TrainState", "optimizer", "rewind", "start", "step"]
+__all__ = ["Metrics", "TrainState", "optimizer", "rewind", "start", "start_params", "step"]
 
 
 class TrainState(NamedTuple):
@@ -58,10 +58,15 @@ def optimizer(
 
 def start(lm: LanguageModel, transform: optax.GradientTransformation, key, lanes: int) -> TrainState:
     """Return the state before the first step: fresh parameters, and a cell that has read nothing."""
-    k_init, k_train = jax.random.split(key)
-    params = lm.init(k_init)
+    k_train = jax.random.fold_in(key, 1)
+    params = start_params(lm, key)
     state = TrainState(params, transform.init(params), None, jax.random.key_data(k_train), jnp.zeros((), jnp.int32))
     return rewind(lm, state, lanes)
+
+
+def start_params(lm: LanguageModel, key):
+    """Return the parameters that training with this key begins with."""
+    return lm.init(jax.random.fold_in(key, 0))
 
 
 def rewind(lm: LanguageModel, state: TrainState, lanes: int) -> TrainState:

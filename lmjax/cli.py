@@ -1,0 +1,425 @@
+"""The command `lmjax`: train, eval, generate, complete, diagnose, demo.
+
+Progress goes to stderr, results to stdout; with `--json` stdout is exactly one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from lmjax import data, evaluate
+from lmjax import train as training
+from lmjax.evaluate import Perplexity
+from lmjax.train import Model
+
+__all__ = ["main"]
+
+Json = Annotated[bool, arg(name="json", help="Print one JSON object on stdout and nothing else there.")]
+
+
+def train(
+    corpus: str,
+    out: Path,
+    model: OmitArgPrefixes[Model] = Model(),
+    epochs: int = 5,
+    lanes: int = 32,
+    steps: int = 35,
+    optimizer: str = "adam",
+    learning_rate: float = 2e-3,
+    constant_rate: bool = False,
+    clip: float = 1.0,
+    patience: int | None = None,
+    minutes: float | None = None,
+    level: str = "word",
+    min_count: int = 1,
+    seed: int = 0,
+    resume: bool = False,
+    as_json: Json = False,
+) -> None:
+    """Train a recurrent language model; report its exact test perplexity.
+
+    Args:
+        corpus: Directory with train, valid and test text, or "stdlib" for Python's own English prose.
+        out: Directory for the run: configuration, vocabulary, best and last parameters.
+        model: Shape of the model.
+        epochs: Passes over the training text.
+        lanes: Stretches of the text that are read side by side (the batch size).
+        steps: Tokens of a stretch at a time, and how far gradients flow back.
+        optimizer: adam or sgd.
+        learning_rate: Learning rate; it falls to 0 along a cosine.
+        constant_rate: Keep the learning rate as it is.
+        clip: Scale a gradient whose global norm is larger down to this.
+        patience: Stop after so many epochs without a better validation perplexity.
+        minutes: Stop, with a last validation, after so much time.
+        level: word or char.
+        min_count: Words seen less often in the training text become <unk>.
+        seed: Seed of all that is random.
+        resume: Go on where the run in OUT was last saved, with the same arguments.
+        as_json: Print one JSON object.
+    """
+    begin = time.perf_counter()
+    config = {name: value for name, value in locals().items() if name in _KEPT}
+    if (out / "config.json").exists() and not resume:
+        raise ValueError(f"out: {out} holds a run already; --resume goes on with it, another --out starts afresh")
+    if resume and not (out / "last.safetensors").exists():
+        raise ValueError(f"resume: {out} holds no last.safetensors to go on from")
+    with _working("reading the corpus"):
+        text = _corpus(corpus, level=level, min_count=min_count)
+    lm = training.build(model, len(text.vocab))
+    config |= {"corpus": str(corpus), "sha256": text.sha256}
+    if resume:
+        training.check_same(out, model, config)
+    total = None if constant_rate else epochs * training.steps_per_epoch(len(text.train), lanes, steps)
+    transform = training.optimizer(optimizer, learning_rate, steps=total, max_norm=clip)
+    training.describe(out, model, text.vocab, config)
+    with _progress(_name(model)) as report:
+        run = training.fit(
+            lm,
+            text,
+            jax.random.key(seed),
+            epochs=epochs,
+            lanes=lanes,
+            steps=steps,
+            transform=transform,
+            patience=patience,
+            minutes=minutes,
+            report=report,
+            out=out,
+            resume=resume,
+        )
+    with _working("measuring test perplexity"):
+        fields = {"corpus": f"{text.name}:{text.sha256[:8]}", "split": "test", "seed": seed}
+        result = evaluate.perplexity(lm, run.params, text.test, start=text.vocab.eos, **fields)
+    result = result._replace(seconds=time.perf_counter() - begin)
+    baseline = evaluate.unigram_perplexity(text.train, text.test, len(text.vocab))
+    answer = {**result._asdict(), "valid_perplexity": run.valid, "unigram_perplexity": baseline, "out": str(out)}
+    _print(answer, as_json, f"{_sentence(result, 'test')}\nvalid {run.valid:.2f}, unigram {baseline:.2f}; run in {out}")
+
+
+_KEPT = (
+    "epochs",
+    "lanes",
+    "steps",
+    "optimizer",
+    "learning_rate",
+    "constant_rate",
+    "clip",
+    "level",
+    "min_count",
+    "seed",
+)
+
+
+def evaluate_run(
+    run: Positional[Path], corpus: str | None = None, split: str = "test", lanes: int = 1, as_json: Json = False
+) -> None:
+    """Measure the exact perplexity of a trained model.
+
+    Args:
+        run: Directory of the run.
+        corpus: Directory of the text, default that of the training.
+        split: train, valid or test.
+        lanes: Stretches that are scored side by side; more than 1 is faster and loses context at each start.
+        as_json: Print one JSON object.
+    """
+    if split not in ("train", "valid", "test"):
+        raise ValueError(f"split: must be train, valid or test, got {split!r}")
+    trained = training.load_run(run)
+    with _working(f"measuring {split} perplexity"):
+        text = _corpus(corpus or trained.config["corpus"], vocab=trained.vocab)
+        fields = {"corpus": f"{text.name}:{text.sha256[:8]}", "split": split, "seed": trained.config["seed"]}
+        ids = getattr(text, split)
+        result = evaluate.perplexity(trained.lm, trained.params, ids, start=text.vocab.eos, lanes=lanes, **fields)
+    _print(result._asdict(), as_json, _sentence(result, split))
+
+
+def generate(
+    run: Positional[Path],
+    prompt: str = "",
+    length: int = 60,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    unknown: bool = False,
+    seed: int = 0,
+    as_json: Json = False,
+) -> None:
+    """Let a trained model write on.
+
+    Args:
+        run: Directory of the run.
+        prompt: Text to start from.
+        length: Tokens to write.
+        temperature: Below 1 plays safe, above 1 dares; 0 always takes the most probable word.
+        top_k: Choose among the k most probable words only.
+        top_p: Choose among the most probable words that hold this much probability only.
+        unknown: Let the model write <unk> too.
+        seed: Seed of the choices.
+        as_json: Print one JSON object.
+    """
+    begin = time.perf_counter()
+    trained = training.load_run(run)
+    vocab = trained.vocab
+    ids = evaluate.generate(
+        trained.lm,
+        trained.params,
+        _prompt(vocab, prompt),
+        jax.random.key(seed),
+        length=length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        exclude=() if unknown else (vocab.unk,),
+    )
+    text = vocab.decode(ids)
+    signature = evaluate.signature(seed=seed, temperature=temperature, top_k=top_k, top_p=top_p)
+    answer = {"prompt": prompt, "text": text, "tokens": len(ids), "seconds": time.perf_counter() - begin}
+    _print({**answer, "signature": signature}, as_json, f"{prompt}{' ' * (vocab.level == 'word')}{text}".strip(" "))
+
+
+def complete(run: Positional[Path], text: Positional[str], count: int = 5, as_json: Json = False) -> None:
+    """Suggest the next word, with probabilities.
+
+    Args:
+        run: Directory of the run.
+        text: What has been written so far.
+        count: How many suggestions.
+        as_json: Print one JSON object.
+    """
+    begin = time.perf_counter()
+    trained = training.load_run(run)
+    found = evaluate.suggest(trained.lm, trained.params, _prompt(trained.vocab, text), count=count)
+    words = [{"word": trained.vocab.symbols[i], "probability": p} for i, p in found]
+    answer = {"text": text, "suggestions": words, "seconds": time.perf_counter() - begin}
+    lines = "\n".join(f"{w['probability']:8.2%}  {w['word']!r}" for w in words)
+    _print({**answer, "signature": evaluate.signature()}, as_json, lines)
+
+
+def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_json: Json = False) -> None:
+    """Show how gradients flow through a trained model: one page of figures.
+
+    Args:
+        run: Directory of the run.
+        out: Directory for report.html and report.json.
+        corpus: Directory of the text to read, default that of the training.
+        as_json: Print one JSON object.
+    """
+    from lmjax import report  # matplotlib takes a second to import
+
+    begin = time.perf_counter()
+    trained = training.load_run(run)
+    with _working("reading the test text and studying the gradients"):
+        text = _corpus(corpus or trained.config["corpus"], vocab=trained.vocab)
+        subject = report.Subject(
+            trained.config["model"]["cell"],
+            trained.lm,
+            trained.params,
+            before=training.start_params(trained.lm, jax.random.key(trained.config["seed"])),
+            history=training.load_history(run),
+            max_norm=trained.config["clip"],
+        )
+        sections, numbers = report.diagnose([subject], text.test)
+    signature = evaluate.signature(corpus=f"{text.name}:{text.sha256[:8]}", split="test", seed=trained.config["seed"])
+    lead = f"A look inside the run {run.name}. {signature}"
+    answer = {"models": numbers, "seconds": time.perf_counter() - begin, "signature": signature}
+    place = _write_page(out, report.page("How gradients flow", lead, sections), answer)
+    _print({**answer, "page": str(place)}, as_json, str(place))
+
+
+def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> None:
+    """Train a vanilla RNN and an LSTM of equal size on Python's own prose and compare them.
+
+    Args:
+        out: Directory for report.html and report.json.
+        seed: Seed of all that is random.
+        as_json: Print one JSON object.
+    """
+    from lmjax import report  # matplotlib takes a second to import
+
+    begin = time.perf_counter()
+    with _working("reading Python's own prose"):
+        text = data.stdlib()
+    _say(f"{len(text.train):,} words to train on, {len(text.test):,} to test on, vocabulary {len(text.vocab):,}")
+    baseline = evaluate.unigram_perplexity(text.train, text.test, len(text.vocab))
+    fields = {"corpus": f"{text.name}:{text.sha256[:8]}", "split": "test", "seed": seed}
+    subjects, results, quotes = [], {}, []
+    for cell in ("rnn", "lstm"):
+        model = Model(cell=cell, **DEMO_MODEL)
+        lm = training.build(model, len(text.vocab))
+        total = DEMO["epochs"] * training.steps_per_epoch(len(text.train), DEMO["lanes"], DEMO["steps"])
+        transform = training.optimizer("adam", DEMO_RATE, steps=total, max_norm=DEMO_CLIP)
+        with _progress(cell) as report_progress:
+            run = training.fit(lm, text, jax.random.key(seed), transform=transform, report=report_progress, **DEMO)
+        results[cell] = evaluate.perplexity(lm, run.params, text.test, start=text.vocab.eos, **fields)
+        _say(f"{cell}: {_sentence(results[cell], 'test')}")
+        before = training.start_params(lm, jax.random.key(seed))
+        subjects.append(report.Subject(cell, lm, run.params, before, run.history, DEMO_CLIP))
+        ids = evaluate.generate(
+            lm, run.params, [text.vocab.eos], jax.random.key(seed), length=80, top_p=0.9, exclude=(text.vocab.unk,)
+        )
+        quotes.append((f"{cell}, sampled with top-p 0.9", text.vocab.decode(ids)))
+        _say(f"{cell} writes: {quotes[-1][1]}")
+    _say(f"unigram baseline: {baseline:.2f}")
+    with _working("studying the gradients"):
+        sections, numbers = report.diagnose(subjects, text.test)
+    sections.append(
+        report.Section("What they write", "One paragraph each, from an empty context.", quotes=tuple(quotes))
+    )
+    scores = ", ".join(f"{cell} {result.perplexity:.1f}" for cell, result in results.items())
+    lead = (
+        f"A vanilla RNN and an LSTM, {DEMO_MODEL['n']} hidden units each, read the English prose that ships with Python. "
+        f"Perplexity on {results['lstm'].tokens:,} test tokens: unigram baseline {baseline:.1f}, {scores}. "
+        f"{results['lstm'].signature}"
+    )
+    answer = {
+        "perplexity": {"unigram": baseline, **{cell: result.perplexity for cell, result in results.items()}},
+        "nll": {cell: result.nll for cell, result in results.items()},
+        "tokens": results["lstm"].tokens,
+        "models": numbers,
+        "text": dict(zip(results, (text for _, text in quotes), strict=True)),
+        "seconds": time.perf_counter() - begin,
+        "signature": results["lstm"].signature,
+    }
+    place = _write_page(out, report.page("A vanilla RNN beside an LSTM", lead, sections), answer)
+    _print({**answer, "page": str(place)}, as_json, f"test perplexity: unigram {baseline:.1f}, {scores}\n{place}")
+
+
+DEMO_MODEL = {"n": 128, "tied": True, "drop_input": 0.2, "drop_output": 0.2}
+DEMO = {"epochs": 4, "lanes": 16, "steps": 32}
+DEMO_RATE, DEMO_CLIP = 5e-3, 1.0
+
+
+# --- what the commands share -------------------------------------------------------------------------
+
+
+def _corpus(name: str, **options) -> data.Corpus:
+    if name == "stdlib":
+        return data.stdlib(vocab=options.get("vocab"))
+    return data.directory(name, **options)
+
+
+def _prompt(vocab: data.Vocabulary, text: str) -> list[int]:
+    """Return the line start and the tokens of a text that goes on."""
+    ids = vocab.encode(text)[:-1]
+    if (ids == vocab.unk).any():
+        unknown = [t for t in data.tokenize(text, vocab.level)[:-1] if t not in vocab.index]
+        _say(f"not in the vocabulary, read as {data.UNK}: {' '.join(unknown)}")
+    return [vocab.eos, *ids.tolist()]
+
+
+def _sentence(result: Perplexity, split: str) -> str:
+    return (
+        f"{split} perplexity {result.perplexity:.3f} on {result.tokens:,} tokens "
+        f"(nll {result.nll:.5f} nats a token, {result.seconds:.1f} s)\n{result.signature}"
+    )
+
+
+def _name(model: Model) -> str:
+    return f"{model.cell} {model.n}" + f" x{model.layers}" * (model.layers > 1)
+
+
+def _write_page(out: Path, page: str, answer: dict) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.json").write_text(json.dumps(answer, indent=1), "utf-8")
+    (out / "report.html").write_text(page, "utf-8")
+    return (out / "report.html").resolve()
+
+
+def _print(answer: dict, as_json: bool, text: str) -> None:
+    print(json.dumps(answer) if as_json else text)
+
+
+_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _say(text: str) -> None:
+    _stderr.print(text, markup=False)
+
+
+@contextmanager
+def _working(what: str):
+    """Show that something without a known length is going on."""
+    if not _stderr.is_terminal:
+        _say(f"{what} ...")
+        yield
+    else:
+        with _stderr.status(what):
+            yield
+
+
+@contextmanager
+def _progress(name: str):
+    """Yield a `report` for `training.fit`: a bar on a terminal, else a line at each validation and every ten seconds."""
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(
+        *(TextColumn(c) if isinstance(c, str) else c for c in columns),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=_stderr,
+        transient=True,
+        disable=not _stderr.is_terminal,
+    ) as bar:
+        task = bar.add_task(name, total=None, note="compiling")
+        began = shown = time.monotonic()
+        first = None
+
+        def report(at: training.Progress) -> None:
+            nonlocal shown, first
+            now = time.monotonic()
+            first = first or (now, at)
+            seconds, steps = now - first[0], at.step - first[1].step
+            rate = (at.tokens - first[1].tokens) / seconds if seconds else 0
+            left = (at.total - at.step) * seconds / steps if steps else 0
+            note = f"train {np.exp(at.loss):.1f}  {rate:,.0f} words/s"
+            bar.update(task, completed=at.step, total=at.total, note=note)
+            if at.valid is not None:
+                _say(
+                    f"{name}: step {at.step} of {at.total}, validation perplexity {at.valid:.2f} ({now - began:.0f} s)"
+                )
+            elif not _stderr.is_terminal and now - shown > 10:
+                shown = now
+                _say(f"{name}: step {at.step} of {at.total}, {note}, {left:.0f} s left")
+
+        yield report
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's is one line on stderr and exit status 2."""
+    commands = {
+        "train": train,
+        "eval": evaluate_run,
+        "generate": generate,
+        "complete": complete,
+        "diagnose": diagnose,
+        "demo": demo,
+    }
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            commands, description="Recurrent language models in JAX whose gradients can be seen."
+        )
+    except (ValueError, OSError) as error:
+        print(f"lmjax: {error}", file=sys.stderr)
+        sys.exit(2)
+    except FloatingPointError as error:
+        print(f"lmjax: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("lmjax: interrupted; a run is kept where it was last saved, train --resume goes on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+import pytest
+from brute import CELLS, make
+
+
+@pytest.fixture(params=list(CELLS))
+def case(request):
+    return make(CELLS[request.param])

@@ -1,0 +1,243 @@
+"""`unroll` against the plain scan, for every kind of cell and every way of running it."""
+
+import re
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lmjax import cells
+from lmjax.cell import Cell, record, recurrent_weights, scan, unroll
+
+T, B, N_IN, N = 7, 3, 4, 5
+
+
+def leaky_step(params, state, x):
+    return {"h": params["a"] * state["h"] + jnp.tanh(x @ params["u"]), "count": state["count"] + 1}
+
+
+LEAKY = Cell(  # a user's cell: dict state, an integer leaf, no encode, no read
+    init=lambda key: {"a": jnp.asarray(0.9), "u": jax.random.normal(key, (N_IN, N))},
+    start=lambda params, batch_shape=(): {"h": jnp.zeros((*batch_shape, N)), "count": jnp.zeros(batch_shape, int)},
+    step=leaky_step,
+)
+CELLS = {
+    "rnn": cells.rnn(N_IN, N),
+    "relu": cells.rnn(N_IN, N, activation=jax.nn.relu),
+    "lstm": cells.lstm(N_IN, N),
+    "gru": cells.gru(N_IN, N),
+    "gru reset after": cells.gru(N_IN, N, reset_after=True),
+    "stack": cells.stack(cells.lstm(N_IN, 3), cells.rnn(3, N)),
+    "user": LEAKY,
+}
+MASK = jnp.arange(T)[:, None] < jnp.array([T, 3, 0])
+WAYS = {
+    "plain": {},
+    "mask": {"mask": MASK},
+    "reverse": {"reverse": True},
+    "mask reverse": {"mask": MASK, "reverse": True},
+}
+
+
+def floats(tree):
+    return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+
+
+def problem(cell, key, length=T, batch=(B,)):
+    """Parameters, a start state that is not zero, inputs."""
+    k = jax.random.split(key, 3)
+    params = cell.init(k[0])
+    noise = lambda x: 0.3 * jax.random.normal(k[1], x.shape) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+    return params, jax.tree.map(noise, cell.start(params, batch)), jax.random.normal(k[2], (length, *batch, N_IN))
+
+
+def loss(run, cell, params, state, xs, **way):
+    """A scalar in which every state has a weight of its own."""
+    final, states = run(cell, params, state, xs, **way)
+    weight = lambda x: jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape)
+    return sum((weight(x) * x).sum() for x in floats(states)) + sum((x**2).sum() for x in floats(final))
+
+
+def gradients(run, cell, params, state, xs, **way):
+    value = lambda params, state, xs: loss(run, cell, params, state, xs, **way)
+    found = jax.grad(value, (0, 1, 2), allow_int=True)(params, state, xs)
+    return floats(found)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", CELLS)
+def test_states_and_gradients_equal_the_plain_scan(name, way, key):
+    cell = CELLS[name]
+
+    @jax.jit
+    def everything(*args):
+        runs = unroll, scan, partial(unroll, segment=3)
+        return [(run(cell, *args, **WAYS[way]), gradients(run, cell, *args, **WAYS[way])) for run in runs]
+
+    ours, plain, segmented = everything(*problem(cell, key))
+    chex.assert_trees_all_close(ours, plain, rtol=1e-12, atol=1e-12)
+    chex.assert_trees_all_close(segmented, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("length", "batch"), [(1, (B,)), (T, ()), (1, ()), (T, (1,)), (T, (2, B))])
+def test_any_length_and_batch_shape(length, batch, key):
+    args = CELLS["lstm"], *problem(CELLS["lstm"], key, length, batch)
+    ours, plain = (jax.jit(partial(gradients, run, args[0]))(*args[1:]) for run in (unroll, scan))
+    chex.assert_trees_all_close(ours, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_one_step_is_the_cell(name, key):
+    cell = CELLS[name]
+    params, state, xs = problem(cell, key, length=1)
+    final, states = unroll(cell, params, state, xs)
+    chex.assert_trees_all_close(final, cell.step(params, state, cell.encode(params, xs[0])), rtol=1e-14)
+    chex.assert_trees_all_equal(final, jax.tree.map(lambda x: x[0], states))
+
+
+def test_padding_keeps_the_state_and_lets_nothing_through(key):
+    cell = CELLS["gru"]
+    params, state, xs = problem(cell, key)
+    poisoned = jnp.where(MASK[..., None], xs, jnp.nan)
+    final, states = unroll(cell, params, state, poisoned, mask=MASK)
+    assert np.array_equal(final[2], state[2])  # a sequence of padding only
+    assert np.array_equal(states[2:, 1], np.broadcast_to(states[2, 1], (T - 2, N)))
+    short, _ = unroll(cell, params, state[1:2], xs[:3, 1:2])
+    np.testing.assert_allclose(final[1], short[0], rtol=1e-14)
+    clean = gradients(unroll, cell, params, state, xs, mask=MASK)
+    chex.assert_trees_all_close(gradients(unroll, cell, params, state, poisoned, mask=MASK), clean, rtol=1e-14)
+
+
+def test_carried_state_continues_and_cuts_the_gradient(key):
+    cell = CELLS["lstm"]
+    params, state, xs = problem(cell, key)
+    whole, _ = unroll(cell, params, state, xs)
+    middle, _ = unroll(cell, params, state, xs[:4])
+    end, _ = unroll(cell, params, middle, xs[4:])
+    chex.assert_trees_all_close(whole, end, rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["gru", "user"])
+def test_record_tells_the_gradient_of_every_state(name, key):
+    cell = CELLS[name]
+    params, state, xs = problem(cell, key)
+
+    def nudged(nudges):  # a zero added to every state: its gradient is dL/ds_t
+        def step(params, state, at_t):
+            x, nudge = at_t
+            return jax.tree.map(lambda s, e: s if e is None else s + e, cell.step(params, state, x), nudge)
+
+        nudged_cell = cell._replace(step=step, encode=lambda params, both: (cell.encode(params, both[0]), both[1]))
+        return loss(scan, nudged_cell, params, state, (xs, nudges), mask=MASK)
+
+    (final, states), pullback = record(cell, params, state, xs, mask=MASK)
+    inexact = lambda x: jnp.issubdtype(x.dtype, jnp.inexact)
+    zeros = jax.tree.map(lambda s: jnp.zeros_like(s) if inexact(s) else None, states)
+    expected = jax.grad(nudged)(zeros)
+    direct = jax.grad(lambda args: loss(lambda *_, **__: args, cell, params, state, xs), allow_int=True)(
+        (final, states)
+    )
+    found = pullback(*direct)
+    # under the nudge a padded step's own nudge is dropped with the step; its state is the one before
+    valid = jax.tree.map(lambda g: jnp.where(MASK[..., None], g, 0), floats(found.states))
+    chex.assert_trees_all_close(valid, floats(expected), rtol=1e-12, atol=1e-12)
+    through_params = jax.grad(lambda p: loss(scan, cell, p, state, xs, mask=MASK))(params)
+    chex.assert_trees_all_close(found.params, through_params, rtol=1e-12, atol=1e-12)
+
+
+def test_second_order(key):
+    cell = CELLS["lstm"]
+    params, state, xs = problem(cell, key)
+
+    def penalty(run):
+        gradient = jax.grad(lambda p: loss(run, cell, p, state, xs))
+        return lambda p: sum((g**2).sum() for g in jax.tree.leaves(gradient(p)))
+
+    chex.assert_trees_all_close(jax.grad(penalty(unroll))(params), jax.grad(penalty(scan))(params), rtol=1e-10)
+    hvp = lambda run: jax.jvp(jax.grad(lambda p: loss(run, cell, p, state, xs)), (params,), (params,))[1]
+    chex.assert_trees_all_close(hvp(unroll), hvp(scan), rtol=1e-10)
+
+
+def test_vmap_over_examples(key):
+    cell = CELLS["rnn"]
+    params, state, xs = problem(cell, key)
+    each = lambda run: jax.vmap(lambda s, x: jax.grad(lambda p: loss(run, cell, p, s, x))(params), (0, 1))(state, xs)
+    chex.assert_trees_all_close(each(unroll), each(scan), rtol=1e-12, atol=1e-12)
+
+
+def test_gradient_of_what_a_step_closes_over():
+    def value(run, alpha):
+        cell = Cell(init=None, start=None, step=lambda p, h, x: alpha * h + p * x)
+        return run(cell, 2.0, jnp.zeros(3), jnp.ones((4, 3)))[1].sum()
+
+    assert jax.grad(lambda a: value(unroll, a))(0.5) == pytest.approx(float(jax.grad(lambda a: value(scan, a))(0.5)))
+
+
+def test_forward_mode_is_the_plain_scans(key):
+    params, state, xs = problem(CELLS["rnn"], key)
+    with pytest.raises(TypeError, match="custom_vjp"):
+        jax.jvp(lambda p: unroll(CELLS["rnn"], p, state, xs)[0], (params,), (params,))
+    jax.jvp(lambda p: scan(CELLS["rnn"], p, state, xs)[0], (params,), (params,))
+
+
+def test_equal_cells_share_one_trace(key):
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def run(xs):
+        cell = cells.rnn(N_IN, N)
+        return unroll(cell, cell.init(key), jnp.zeros((B, N)), xs)[0]
+
+    assert cells.rnn(N_IN, N) == cells.rnn(N_IN, N)
+    run(jnp.ones((T, B, N_IN)))
+    run(jnp.zeros((T, B, N_IN)))
+
+
+def test_no_weight_gradient_inside_the_loop(key):
+    """Each loop body holds one product, the state's; the weights' gradient is one product after the loop."""
+    cell = CELLS["rnn"]
+    params, state, xs = problem(cell, key)
+    text = jax.jit(jax.grad(lambda p: loss(unroll, cell, p, state, xs))).lower(params).compile().as_text()
+    dots = [line for line in text.splitlines() if re.search(r"= f64\[[\d,]*\]\S* (dot|custom-call)\(", line)]
+    inside = [re.search(r"f64\[([\d,]*)\]", line)[1] for line in dots if "while/body" in line]
+    assert inside == [f"{B},{N}"] * 2, inside
+    plain = jax.jit(jax.grad(lambda p: loss(scan, cell, p, state, xs))).lower(params).compile().as_text()
+    assert f"f64[{N},{N}]" in "".join(line for line in plain.splitlines() if " dot(" in line and "while/body" in line)
+
+
+def test_segments_bound_the_memory(key):
+    cell = cells.lstm(8, 32)
+    params = jax.eval_shape(cell.init, key)
+    state = jax.eval_shape(lambda p: cell.start(p, (4,)), params)
+    xs = jax.ShapeDtypeStruct((4096, 4, 8), jnp.float64)
+
+    def temporary(segment):
+        value = lambda p, s, x: unroll(cell, p, s, x, segment=segment)[0].h.sum()
+        return jax.jit(jax.grad(value)).lower(params, state, xs).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(64) < temporary(None) / 8
+
+
+def test_recurrent_weights_are_found_by_name(key):
+    weights = recurrent_weights(CELLS["stack"].init(key))
+    assert {name: w.shape for name, w in weights.items()} == {"0.w_h": (3, 12), "1.w_h": (N, N)}
+    assert recurrent_weights(LEAKY.init(key)) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"xs": jnp.ones(())}, "leading axis T"),
+        ({"mask": jnp.ones(T + 1, bool)}, "leading axis T"),
+        ({"segment": 0}, "segment must be at least 1, got 0"),
+        ({"state": jnp.zeros((B, N), jnp.float32)}, r"like the one it is given, float32\[3, 5\], got float64\[3, 5\]"),
+    ],
+)
+def test_errors_name_the_argument(change, message, key):
+    cell = CELLS["rnn"]
+    params, state, xs = problem(cell, key)
+    given = {"state": state, "xs": xs} | change
+    with pytest.raises(ValueError, match=message):
+        unroll(cell, params, given.pop("state"), given.pop("xs"), **given)
