@@ -103,7 +103,7 @@ def test_counts_are_those_of_a_dictionary(ids, order, chunk):
     expected = brute_counts(ids, order, 0)
     grams_of = spelled(counts)
     for k, (grams, level) in enumerate(zip(grams_of, counts.grams, strict=True), 1):
-        seen = {g: c for g, c in zip(grams, level.count.tolist(), strict=True) if c and g != (0,)}
+        seen = {g: c for g, c in zip(grams, level.seen.tolist(), strict=True) if c and g != (0,)}
         assert seen == expected[k - 1]
         assert [g[::-1] for g in grams] == sorted(g[::-1] for g in grams)
         assert level.start.tolist() == [g[0] == 0 for g in grams]
@@ -225,7 +225,7 @@ def test_katz_leaves_large_counts_and_discounts_small_ones():
 
 def test_discounts_are_those_of_chen_and_goodman():
     counts, _ = count("story", 1)
-    n = np.bincount(counts.grams[0].count[1:], minlength=5)
+    n = np.bincount(counts.grams[0].seen[1:], minlength=5)
     y = n[1] / (n[1] + 2 * n[2])
     np.testing.assert_allclose(
         ng.discounts(counts)[0], [0, *[j - (j + 1) * y * n[j + 1] / n[j] for j in (1, 2, 3)]], 1e-6
@@ -240,7 +240,7 @@ def test_edges_are_right_or_refused():
     model = ng.modified_kneser_ney(long, fallback=FALLBACK)
     np.testing.assert_allclose(np.exp(log_probs(model, np.zeros(8, np.int32))).sum(), 1, atol=1e-6)
     line = ng.count(np.tile(np.arange(1, 9), 100_000), 3, size=9, eos=0)  # one long line without an end
-    assert line.grams[2].count.sum() == 800_000 - 1
+    assert line.grams[2].seen.sum() == 800_000 - 1
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -227,5 +228,5 @@ def _level(reader, begin, keys, grams, log10p, log10b) -> tuple[Level, np.ndarra
         reader.refuse("the n-gram is there twice", begin + int(order[1:][twice].min()))
     contexts = len(keys[-1]) if keys else 1
     first = np.searchsorted(key >> 32, np.arange(contexts + 1))
-    arrays = [jnp.asarray(x) for x in (first.astype(np.int32), grams[order, -1], log10p[order])]
-    return Level(*arrays, jnp.asarray(log10b[order]) if len(log10b) else ()), key
+    arrays = (first.astype(np.int32), grams[order, -1], log10p[order], log10b[order] if len(log10b) else ())
+    return Level(*jax.tree.map(jnp.asarray, arrays)), key

@@ -11,7 +11,9 @@ from lmjax.models.ngram.estimate import (
     modified_kneser_ney,
     stupid_backoff,
 )
+from lmjax.models.ngram.files import load, save
 from lmjax.models.ngram.model import Level, NGram, Quantised, log_prob, log_probs, matches, ngram, quantise
+from lmjax.models.ngram.reports import Sparsity, Storage, sparsity, storage
 from lmjax.models.ngram.text import read_text
 
 __all__ = [
@@ -20,12 +22,15 @@ __all__ = [
     "Level",
     "NGram",
     "Quantised",
+    "Sparsity",
+    "Storage",
     "add_delta",
     "count",
     "discounts",
     "katz",
     "kept_words",
     "kneser_ney",
+    "load",
     "log_prob",
     "log_probs",
     "matches",
@@ -34,5 +39,8 @@ __all__ = [
     "ngram",
     "quantise",
     "read_text",
+    "save",
+    "sparsity",
+    "storage",
     "stupid_backoff",
 ]

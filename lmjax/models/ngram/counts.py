@@ -25,7 +25,7 @@ class Grams(NamedTuple):
     word: np.ndarray  # int32 [K]  the last word
     context: np.ndarray  # int [K]  row of the first k-1 words among the (k-1)-grams
     suffix: np.ndarray  # int [K]  row of the last k-1 words among the (k-1)-grams
-    count: np.ndarray  # int64 [K]  occurrences
+    seen: np.ndarray  # int64 [K]  how often
     start: np.ndarray  # bool [K]  begins with <s>
 
 
@@ -59,7 +59,7 @@ def count(ids, order: int, *, size: int, eos: int) -> Counts:
         ValueError: there are no tokens, an id is out of range, or `order` is below 1.
 
     >>> bigrams = count([3, 4, 0, 3, 3, 0], 2, size=5, eos=0).grams[1]
-    >>> [*zip(bigrams.context.tolist(), bigrams.word.tolist(), bigrams.count.tolist())]
+    >>> [*zip(bigrams.context.tolist(), bigrams.word.tolist(), bigrams.seen.tolist())]
     [(4, 1, 1), (5, 1, 1), (0, 4, 2), (4, 4, 1), (4, 5, 1)]
     """
     words, depth = pad(ids, order, size=size, eos=eos)

@@ -64,7 +64,7 @@ def add_delta(counts: Counts, delta: float = 1.0) -> NGram:
     for k, grams in enumerate(counts.grams):
         total = _totals(counts, k)[grams.context] + delta * size
         whole = grams.start if k + 1 < counts.order else np.ones(len(grams.word), bool)  # nothing longer applies
-        logp.append(np.where(whole, np.log10((grams.count + delta) / total), -np.log10(size)))
+        logp.append(np.where(whole, np.log10((grams.seen + delta) / total), -np.log10(size)))
         if k + 1 < counts.order:
             context = (_totals(counts, k + 1) > 0) & (grams.start if k + 2 < counts.order else True)
             backoff.append(np.where(context, np.log10(delta * size / (_totals(counts, k + 1) + delta * size)), 0.0))
@@ -115,13 +115,14 @@ def katz(counts: Counts, largest: int = 5) -> NGram:
     logp, backoff = [], []
     for k, grams in enumerate(counts.grams):
         if k == 0:
-            once, unseen = (grams.count[1:] == 1).sum(), (grams.count[1:] == 0).sum()
-            mass = max(once, 1) if unseen else 0
-            p = np.where(grams.count, grams.count, mass / max(unseen, 1)) / (grams.count[1:].sum() + mass)
+            seen = grams.seen[1:]
+            never = int((seen == 0).sum())
+            mass = max(int((seen == 1).sum()), 1) if never else 0
+            p = np.where(grams.seen > 0, grams.seen, mass / max(never, 1)).astype(float) / (seen.sum() + mass)
         else:
             followed = np.bincount(grams.context, minlength=len(p))
             total = _totals(counts, k).astype(float)
-            discounted = grams.count * _good_turing(grams.count, k + 1, largest)
+            discounted = grams.seen * _good_turing(grams.seen, k + 1, largest)
             total += np.bincount(grams.context, discounted, len(p)) >= total  # nothing left
             longer = discounted / total[grams.context]
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -255,7 +256,7 @@ def kept_words(counts: Counts, *, prune: tuple[int, ...] = (), words=None) -> np
 
     A word never seen stands for the unknown ones. The end of a sentence is always kept.
     """
-    seen = counts.grams[0].count[1:]
+    seen = counts.grams[0].seen[1:]
     keep = np.ones(len(seen), bool) if words is None else np.asarray(words, bool).copy()
     if keep.shape != seen.shape:
         raise ValueError(f"words: bool [{len(seen)}], got {list(keep.shape)}")
@@ -275,13 +276,14 @@ def _interpolated(counts, discount, *, prune=(), keep=None, vocab_pad=0, interpo
     words = np.ones(size + 1, bool)
     if keep is not None:
         words[1:] = keep
-    kept, logp, backoff = [], [], []
+    kept: list[np.ndarray] = []
+    logp, backoff = [], []
     p = np.ones(1, f32)
     for k, (grams, a) in enumerate(zip(counts.grams, _adjusted(counts), strict=True)):
         keep = words[grams.word]
         if k:
             keep &= words[grams.context] if k == 1 else kept[-1][grams.context]
-            keep &= grams.count > thresholds[k]
+            keep &= grams.seen > thresholds[k]
         contexts = len(counts.grams[k - 1].word) if k else 1
         total = np.bincount(grams.context, a, contexts)
         gamma = np.zeros(contexts, f32)
@@ -318,25 +320,25 @@ def _interpolated(counts, discount, *, prune=(), keep=None, vocab_pad=0, interpo
 def _totals(counts, k) -> np.ndarray:
     """Return how often each n-gram of length k was followed by a word; for k = 0 the number of tokens."""
     if k == 0:
-        return np.array([counts.grams[0].count[1:].sum()])
+        return np.array([counts.grams[0].seen[1:].sum()])
     longer = counts.grams[k]
-    return np.bincount(longer.context, longer.count, len(counts.grams[k - 1].word)).astype(np.int64)
+    return np.bincount(longer.context, longer.seen, len(counts.grams[k - 1].word)).astype(np.int64)
 
 
 def _relative(counts, k) -> np.ndarray:
     """Return log10 count(h w) / count(h) for the n-grams of length k + 1."""
     grams = counts.grams[k]
     with np.errstate(divide="ignore"):
-        return np.log10(grams.count / _totals(counts, k)[grams.context])
+        return np.log10(grams.seen / _totals(counts, k)[grams.context])
 
 
 def _adjusted(counts) -> list[np.ndarray]:
     """Return a(g) by length: the count for the longest and after <s>, else the number of distinct words to the left."""
     result = [
-        np.where(grams.start, grams.count, np.bincount(longer.suffix, minlength=len(grams.word)))
+        np.where(grams.start, grams.seen, np.bincount(longer.suffix, minlength=len(grams.word)))
         for grams, longer in zip(counts.grams, counts.grams[1:], strict=False)
     ]
-    result.append(counts.grams[-1].count.copy())
+    result.append(counts.grams[-1].seen.copy())
     result[0][0] = 0
     return result
 
@@ -350,8 +352,8 @@ def _counts_of_counts(counts) -> list[np.ndarray]:
     reached = True  # the history sorted last is this long
     for k, (grams, a) in enumerate(zip(counts.grams, _adjusted(counts), strict=True), 1):
         if reached and k < counts.order:
-            last = np.flatnonzero(grams.count)[-1]
-            a[last] = grams.count[last]
+            last = np.flatnonzero(grams.seen)[-1]
+            a[last] = grams.seen[last]
             reached = not grams.start[last]
         table.append(np.bincount(np.minimum(a[k == 1 :], 5), minlength=6)[:5])
     return table
