@@ -118,7 +118,7 @@ def katz(counts: Counts, largest: int = 5) -> NGram:
             seen = grams.seen[1:]
             never = int((seen == 0).sum())
             mass = max(int((seen == 1).sum()), 1) if never else 0
-            p = np.where(grams.seen > 0, grams.seen, mass / max(never, 1)).astype(float) / (seen.sum() + mass)
+            p = np.where(grams.seen > 0, grams.seen, mass / max(never, 1)) / np.float64(seen.sum() + mass)
         else:
             followed = np.bincount(grams.context, minlength=len(p))
             total = _totals(counts, k).astype(float)
