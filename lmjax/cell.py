@@ -51,6 +51,7 @@ class Cell(NamedTuple):
     encode: Callable = passthrough  # params, xs[T, ...] -> inputs[T, ...]      once over all T
     read: Callable = passthrough  # params, states[...] -> outputs[...]         once over all T
     layers: tuple[Cell, ...] = ()  # the cells of a `stack`, each of which runs over all T by itself
+    gates: Callable | None = None  # params, state, input -> {name: values in (0, 1)}; "f" keeps the old state
 
 
 class Linear(NamedTuple):

@@ -279,7 +279,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
     )
     scores = ", ".join(f"{cell} {result.perplexity:.1f}" for cell, result in results.items())
     lead = (
-        f"A vanilla RNN and an LSTM, {DEMO_MODEL['n']} hidden units each, read the English prose that ships with Python. "
+        f"A vanilla RNN and an LSTM of {DEMO_MODEL['n']} hidden units read the English prose that ships with Python. "
         f"Perplexity on {results['lstm'].tokens:,} test tokens: unigram baseline {baseline:.1f}, {scores}. "
         f"{results['lstm'].signature}"
     )
@@ -298,7 +298,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
 
 DEMO_MODEL = {"n": 128, "tied": True, "drop_input": 0.2, "drop_output": 0.2}
 DEMO = {"epochs": 4, "lanes": 16, "steps": 32}
-DEMO_RATE, DEMO_CLIP = 5e-3, 1.0
+DEMO_RATE, DEMO_CLIP = 5e-3, 0.5
 
 
 # --- what the commands share -------------------------------------------------------------------------
@@ -361,7 +361,7 @@ def _working(what: str):
 
 @contextmanager
 def _progress(name: str):
-    """Yield a `report` for `training.fit`: a bar on a terminal, else a line at each validation and every ten seconds."""
+    """Yield a `report` for `training.fit`: a bar on a terminal, else a line every ten seconds."""
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
     with Progress(
         *(TextColumn(c) if isinstance(c, str) else c for c in columns),
@@ -408,7 +408,10 @@ def main() -> None:
     }
     try:
         tyro.extras.subcommand_cli_from_dict(
-            commands, description="Recurrent language models in JAX whose gradients can be seen."
+            commands,
+            prog="lmjax",
+            description="Recurrent language models in JAX whose gradients can be seen.",
+            config=(tyro.conf.FlagCreatePairsOff,),
         )
     except (ValueError, OSError) as error:
         print(f"lmjax: {error}", file=sys.stderr)

@@ -124,8 +124,8 @@ def _lags(subjects, ids, numbers) -> Section:
         numbers[name]["log_jacobian_norm_at_lag"] = {str(lag // 2): float(halfway)}
         said.append(f"{name} 10^{halfway / np.log(10):.1f}")
     text = (
-        f"The largest factor by which a change of the state at step j can reach the state at step i = j + l: median and "
-        f"bands over {STARTS} starts, spectral norm of the product of the steps' Jacobians. At lag {lag // 2}: "
+        f"The largest factor by which a change of the state at step j can reach the state at step i = j + l: spectral "
+        f"norm of the product of the steps' Jacobians, median and bands over {STARTS} starts. At lag {lag // 2}: "
         f"{'; '.join(said)}."
     )
     axes = plot.lag_profiles(profiles, ylabel=r"$\|\partial s_i/\partial s_j\|_2$")

@@ -21,6 +21,7 @@ def gated(
     hidden=lambda state: state,
     bias=None,
     w_h=initial.orthogonal(),
+    named=None,
 ) -> Cell:
     """Make a cell from linear maps and elementwise gates.
 
@@ -38,6 +39,7 @@ def gated(
         hidden: state -> h, which the first stage multiplies by its part of w_h.
         bias: start value of each block's bias, default all zero.
         w_h: initialiser of each n x n block, see `lmjax.cells.initial`.
+        named: z of the first stage -> {name: gate}, for `Cell.gates`.
 
     Raises:
         ValueError: a size is not positive.
@@ -64,6 +66,10 @@ def gated(
 
         return stage(0, hidden(state))
 
+    def gates(params, state, x):
+        size = n * blocks[0]
+        return named(x[..., :size] + hidden(state) @ params.w_h[:, :size])
+
     return Cell(
         init=init,
         start=lambda params, batch_shape=(): state(
@@ -72,6 +78,7 @@ def gated(
         step=step,
         encode=lambda params, xs: xs @ params.w_x + params.b,
         read=lambda params, state: hidden(state),
+        gates=gates if named else None,
     )
 
 
@@ -132,9 +139,13 @@ def lstm(n_in: int, n: int, *, forget_bias: float = 1.0, w_h=initial.orthogonal(
         c = sigmoid(f) * s.c + sigmoid(i) * jnp.tanh(g)
         return LSTMState(h=sigmoid(o) * jnp.tanh(c), c=c)
 
+    def named(z):
+        i, f, _, o = jnp.split(sigmoid(z), 4, -1)
+        return {"i": i, "f": f, "o": o}
+
     state = lambda zeros: LSTMState(h=zeros, c=zeros)
     bias = (0.0, forget_bias, 0.0, 0.0)
-    return gated(n_in, n, (4, gates), state=state, hidden=lambda s: s.h, bias=bias, w_h=w_h)
+    return gated(n_in, n, (4, gates), state=state, hidden=lambda s: s.h, bias=bias, w_h=w_h, named=named)
 
 
 @cache
@@ -169,7 +180,11 @@ def gru(n_in: int, n: int, *, reset_after: bool = False, w_h=initial.orthogonal(
     def update(h, a, z):
         return (1 - z) * h + z * jnp.tanh(a)
 
-    before = gated(n_in, n, (2, reset), (1, update), w_h=w_h)
+    def named(a):
+        z, r = jnp.split(sigmoid(a), 2, -1)
+        return {"z": z, "r": r, "f": 1 - z}  # the lecture: 1 - z stands where the forget gate stood
+
+    before = gated(n_in, n, (2, reset), (1, update), w_h=w_h, named=named)
     if not reset_after:
         return before
 

@@ -1,5 +1,6 @@
 """Text, corpora and batches."""
 
+from lmjax.data import tasks
 from lmjax.data.batches import Batch, contiguous
 from lmjax.data.corpora import Corpus, directory, stdlib
 from lmjax.data.text import EOS, UNK, Vocabulary, build_vocabulary, read_lines, tokenize
@@ -15,5 +16,6 @@ __all__ = [
     "directory",
     "read_lines",
     "stdlib",
+    "tasks",
     "tokenize",
 ]

@@ -73,6 +73,7 @@ def fit(
     lanes: int = 32,
     steps: int = 35,
     transform: optax.GradientTransformation | None = None,
+    reset: float = 0.01,
     patience: int | None = None,
     minutes: float | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -93,6 +94,7 @@ def fit(
         lanes: B.
         steps: T, how far gradients flow.
         transform: optax optimiser, default `optimizer("adam", steps=all)`.
+        reset: probability that a lane's state begins anew at a batch, see `step`.
         patience: stop after so many epochs without a better validation; None never does.
         minutes: stop, with a last validation, when so much time has passed.
         report: called a few times a second at most, and after each validation.
@@ -142,7 +144,7 @@ def fit(
                 state = rewind(lm, state, lanes)
             batches = contiguous(corpus.train, lanes=lanes, steps=steps, start=corpus.vocab.eos)
             for batch in islice(batches, taken, None):
-                state, metrics = step(lm, transform, state, batch)
+                state, metrics = step(lm, transform, state, batch, reset=reset)
                 pending.append((int(batch.mask.sum()), metrics))
                 now = time.monotonic()
                 if now - shown > REPORT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -29,8 +29,8 @@ CELLS = {
 class Model:
     """The shape of a recurrent language model."""
 
-    cell: Literal["rnn", "irnn", "lstm", "gru"] = "lstm"
-    """Kind of cell: vanilla tanh, relu started at the identity, LSTM, GRU."""
+    cell: str = "lstm"
+    """Kind of cell: rnn (vanilla, tanh), irnn (relu, started at the identity), lstm or gru."""
     n: int = 256
     """Size of the hidden vector."""
     embed: int | None = None

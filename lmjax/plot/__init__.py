@@ -1,0 +1,28 @@
+"""Figures: each takes values that the library computed, draws them on one axes and returns it."""
+
+from lmjax.plot.gradients import (
+    contribution_bars,
+    eigenvalues,
+    gate_scatter,
+    lag_profiles,
+    state_gradients,
+    truncation_curve,
+)
+from lmjax.plot.maps import error_surface, gradient_map
+from lmjax.plot.style import STYLE, data_uri
+from lmjax.plot.training import clip_timeline, learning_curves
+
+__all__ = [
+    "STYLE",
+    "clip_timeline",
+    "contribution_bars",
+    "data_uri",
+    "eigenvalues",
+    "error_surface",
+    "gate_scatter",
+    "gradient_map",
+    "lag_profiles",
+    "learning_curves",
+    "state_gradients",
+    "truncation_curve",
+]
