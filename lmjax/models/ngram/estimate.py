@@ -118,17 +118,17 @@ def katz(counts: Counts, largest: int = 5) -> NGram:
             seen = grams.seen[1:]
             never = int((seen == 0).sum())
             mass = max(int((seen == 1).sum()), 1) if never else 0
-            p = np.where(grams.seen > 0, grams.seen, mass / max(never, 1)) / np.float64(seen.sum() + mass)
+            p = np.where(grams.seen > 0, grams.seen, mass / max(never, 1)) / (seen.sum() + mass)
         else:
             followed = np.bincount(grams.context, minlength=len(p))
             total = _totals(counts, k).astype(float)
             discounted = grams.seen * _good_turing(grams.seen, k + 1, largest)
             total += np.bincount(grams.context, discounted, len(p)) >= total  # nothing left
             longer = discounted / total[grams.context]
+            left = 1 - np.bincount(grams.context, longer, len(p))
+            spare = 1 - np.bincount(grams.context, p[grams.suffix], len(p))
             with np.errstate(divide="ignore", invalid="ignore"):
-                left = 1 - np.bincount(grams.context, longer, len(p))
-                left /= 1 - np.bincount(grams.context, p[grams.suffix], len(p))
-                backoff.append(np.where((followed > 0) & (followed < size), np.log10(left), 0.0))
+                backoff.append(np.where((followed > 0) & (followed < size), np.log10(left / spare), 0.0))
             p = longer
         logp.append(np.log10(p))
     return _model(counts, logp, backoff)
