@@ -11,6 +11,7 @@ from lmjax.models.ngram.estimate import (
     modified_kneser_ney,
     stupid_backoff,
 )
+from lmjax.models.ngram.external import count_on_disk, count_with_spark
 from lmjax.models.ngram.files import load, save
 from lmjax.models.ngram.model import Level, NGram, Quantised, log_prob, log_probs, matches, ngram, quantise
 from lmjax.models.ngram.reports import Sparsity, Storage, sparsity, storage
@@ -26,6 +27,8 @@ __all__ = [
     "Storage",
     "add_delta",
     "count",
+    "count_on_disk",
+    "count_with_spark",
     "discounts",
     "katz",
     "kept_words",

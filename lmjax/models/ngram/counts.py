@@ -86,6 +86,17 @@ def count(ids, order: int, *, size: int, eos: int) -> Counts:
 
 def pad(ids, order: int, *, size: int, eos: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the words with `<s>` before every sentence, and how many words, up to `order`, end at each."""
+    ids = check(ids, order, size=size, eos=eos)
+    first = np.concatenate([[0], np.flatnonzero(ids[:-1] == eos) + 1])  # of each sentence
+    starts = first + np.arange(len(first))
+    length = len(ids) + len(first)
+    words = np.insert(ids.astype(np.int32 if length < 1 << 31 else np.int64) + 1, first, 0)
+    depth = np.minimum(np.arange(length) - np.repeat(starts, np.diff(starts, append=length)) + 1, order)
+    return words, depth.astype(np.uint8 if order < 255 else np.int32)
+
+
+def check(ids, order: int, *, size: int, eos: int) -> np.ndarray:
+    """Return the ids as an array, or refuse what cannot be counted."""
     ids = np.asarray(ids)
     if order < 1:
         raise ValueError(f"order: at least 1, got {order}")
@@ -97,12 +108,7 @@ def pad(ids, order: int, *, size: int, eos: int) -> tuple[np.ndarray, np.ndarray
         raise ValueError(f"eos: from 0 to {size - 1}, got {eos}")
     if ids.min() < 0 or ids.max() >= size:
         raise ValueError(f"ids: from 0 to {size - 1}, got {ids.min()} to {ids.max()}")
-    first = np.concatenate([[0], np.flatnonzero(ids[:-1] == eos) + 1])  # of each sentence
-    starts = first + np.arange(len(first))
-    length = len(ids) + len(first)
-    words = np.insert(ids.astype(np.int32 if length < 1 << 31 else np.int64) + 1, first, 0)
-    depth = np.minimum(np.arange(length) - np.repeat(starts, np.diff(starts, append=length)) + 1, order)
-    return words, depth.astype(np.uint8 if order < 255 else np.int32)
+    return ids
 
 
 def sort_histories(words, depth, order: int) -> tuple[np.ndarray, np.ndarray]:
