@@ -11,7 +11,7 @@ import numpy as np
 from lmjax import analysis, plot
 from lmjax.cell import recurrent_weights
 from lmjax.models import LanguageModel
-from lmjax.train import History
+from lmjax.train import History, learning_curve
 
 __all__ = ["Section", "Subject", "diagnose", "page"]
 
@@ -63,9 +63,7 @@ def diagnose(subjects: list[Subject], ids: np.ndarray) -> tuple[list[Section], d
 def _training(subjects, numbers) -> Section | None:
     curves = {}
     for name, *_, history, _ in (s for s in subjects if s.history):
-        smooth = max(len(history.loss) // 50, 1)
-        loss = np.convolve(history.loss, np.ones(smooth) / smooth, "valid")
-        curves[name] = (history.tokens[smooth - 1 :], np.exp(loss), history.valid)
+        curves[name] = learning_curve(history)
         numbers[name]["valid_perplexity"] = min(valid for _, valid in history.valid)
     if not curves:
         return None
