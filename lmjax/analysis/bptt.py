@@ -12,9 +12,13 @@ from jax import lax
 from lmjax.analysis.flow import total_gradients
 from lmjax.analysis.scaled import add, log_norm, rescale
 from lmjax.analysis.trajectory import direct_gradients, step_loss, trajectory
+from lmjax.analysis.weights import pullback_log_norms
 from lmjax.cell import _depends, _join, _split
 
 __all__ = ["Contributions", "bptt_contributions"]
+
+
+TOGETHER = 8  # steps whose contributions are measured together
 
 
 class Contributions(NamedTuple):
@@ -32,8 +36,8 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
         dL/dtheta = sum_t g_t,    g_t = dL/dtheta |_(t):  theta as encode, step and loss use it at time t
 
     A share is the part of the gradient that a step accounts for: negative where the step pulls the other
-    way. Memory is that of the gradient and the states: a g_t is reduced to its norm as soon as it exists,
-    and <g_t, G> is a forward derivative in direction G, which forms no g_t at all.
+    way. Memory is that of the gradient and the states: a g_t that is an outer product is never formed, another
+    is reduced to its norm at once, and <g_t, G> is a forward derivative in direction G.
 
     Args:
         cell: the recurrence; `encode` must treat the steps independently of each other.
@@ -79,19 +83,21 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
     def both(theta):
         return jax.vmap(lambda at_t: (made(theta, at_t), lost(theta, at_t)))(of_t)
 
-    read = _reads(lost, theta, of_t)
+    of_first = jax.tree.map(lambda x: x[0], of_t)
+    in_made, in_lost = (_reads(f, theta, of_first) for f in (made, lost))
 
     def log_norms(at_t):
         of_t, ct, exponent = at_t
-        (through_state,) = jax.vjp(lambda theta: made(theta, of_t), theta)[1](ct)
-        through_loss = jax.grad(lost)(theta, of_t)
+        one, zero = jnp.ones((), losses.dtype), jnp.zeros_like(exponent)
+        pull_made, pull_lost = (jax.vjp(lambda theta, f=f: f(theta, of_t), theta)[1] for f in (made, lost))
 
-        def norm(through_state, through_loss, read):
-            if not read:
-                return log_norm(through_state, exponent)
-            return log_norm(*add(rescale(through_state, exponent), rescale(through_loss, jnp.zeros_like(exponent))))
+        def norm(in_made, in_lost, of_made, of_lost, made, lost):
+            if in_made and in_lost:
+                return log_norm(*add(rescale(made, exponent), rescale(lost, zero)))
+            return of_lost if in_lost else of_made
 
-        return jax.tree.map(norm, through_state, through_loss, read)
+        norms = pullback_log_norms(pull_made, ct, exponent)[0], pullback_log_norms(pull_lost, one, zero)[0]
+        return jax.tree.map(norm, in_made, in_lost, *norms, *pull_made(ct), *pull_lost(one))
 
     per_step = lambda x, like: x.reshape(-1, *[1] * (like.ndim - 1))
     plain = jax.tree.map(lambda ct: ct * per_step(jnp.ldexp(jnp.ones((), ct.dtype), exponents), ct), cts)
@@ -111,12 +117,13 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
         return jnp.where(squared == 0, 0, share)
 
     shares = [shares(k, g) for k, g in enumerate(jax.tree.leaves(gradient))]
-    return Contributions(gradient, lax.map(log_norms, (of_t, cts, exponents)), jax.tree.unflatten(tree, shares))
+    return Contributions(
+        gradient, lax.map(log_norms, (of_t, cts, exponents), batch_size=TOGETHER), jax.tree.unflatten(tree, shares)
+    )
 
 
-def _reads(lost, theta, of_t):
-    """Which leaves the loss reads."""
-    first = jax.tree.map(lambda x: x[0], of_t)
+def _reads(f, theta, of_first):
+    """Which leaves a function of one step reads."""
     leaves, tree = jax.tree.flatten(theta)
-    jaxpr = jax.make_jaxpr(lambda *leaves: lost(jax.tree.unflatten(tree, leaves), first))(*leaves).jaxpr
+    jaxpr = jax.make_jaxpr(lambda *leaves: f(jax.tree.unflatten(tree, leaves), of_first))(*leaves).jaxpr
     return jax.tree.unflatten(tree, [any(_depends(jaxpr, [v])) for v in jaxpr.invars])

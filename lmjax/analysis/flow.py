@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from jax import lax
 
 from lmjax.analysis.scaled import add, log_norm, log_norm_of_rescaled, rescale
 from lmjax.analysis.trajectory import Trajectory, direct_gradients, trajectory
+from lmjax.analysis.weights import pullback_log_norms
 from lmjax.cell import recurrent_weights
 
 __all__ = [
@@ -287,10 +289,8 @@ def _input_norms(pull, cts, exponents):
 
 
 def _recurrent_norms(pull, cts, exponents):
-    def norms(row):
-        return {name: log_norm(ct, row[1]) for name, ct in recurrent_weights(pull(row[0])[0]).items()}
-
-    return lax.map(norms, (cts, exponents))  # one at a time: each is of the size of the matrix
+    norms = lambda row: recurrent_weights(pullback_log_norms(pull, *row)[0])
+    return lax.map(norms, (cts, exponents), batch_size=8)  # one may be of the size of the matrix
 
 
 def _sweep(run: Trajectory, losses, direct, targets, measure) -> GradientMap:
@@ -304,21 +304,25 @@ def _sweep(run: Trajectory, losses, direct, targets, measure) -> GradientMap:
         targets = jnp.arange(length)
         blocks = min(8, -(-length // BLOCK))
         edges = [round(k * length / blocks) for k in range(blocks + 1)]
-        entering = [targets[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        entering = [targets[a:b] for a, b in pairwise(edges)]
     else:
         targets, edges = jnp.asarray(targets), [0, length]
         entering = [targets]
     stack = jax.tree.map(lambda d: jnp.zeros((0, *d.shape[1:]), d.dtype), direct)
     stack, rows, columns = (stack, jnp.zeros((0, *losses.shape[1:]), jnp.int32)), targets[:0], []
-    for a, b, new in list(zip(edges, edges[1:], entering, strict=False))[::-1]:
+    for (a, b), new in list(zip(pairwise(edges), entering, strict=True))[::-1]:
         stack = jax.tree.map(lambda x, n=len(new): jnp.concatenate([jnp.zeros((n, *x.shape[1:]), x.dtype), x]), stack)
         rows = jnp.concatenate([new, rows])
         block = jax.tree.map(lambda x, a=a, b=b: x[a:b], (jnp.arange(length), run.steps, direct))
         stack, log = lax.scan(partial(_sweep_step, run, rows, measure), stack, block, reverse=True)
-        absent = lambda m: jnp.full((m.shape[0], len(targets) - m.shape[1], *m.shape[2:]), -jnp.inf, m.dtype)
-        columns.insert(0, jax.tree.map(lambda m: jnp.concatenate([absent(m), m], axis=1), log))
+        columns.insert(0, jax.tree.map(partial(_earlier_rows, len(targets)), log))
     log = jax.tree.map(lambda *blocks: jnp.swapaxes(jnp.concatenate(blocks), 0, 1), *columns)
     return GradientMap(losses, targets, log)
+
+
+def _earlier_rows(count, log):
+    """Put rows of -inf before the rows of a block, for the losses before it."""
+    return jnp.pad(log, [(0, 0), (count - log.shape[1], 0), *[(0, 0)] * (log.ndim - 2)], constant_values=-jnp.inf)
 
 
 def _sweep_step(run, rows, measure, stack, at_t):

@@ -140,7 +140,7 @@ def test_chunks_are_those_of_training_with_a_carried_state():
     [
         ({"ks": (1,), "mode": "both"}, "'sliding' or 'chunked', got 'both'"),
         ({"ks": (0,)}, "at least 1"),
-        ({"ks": ()}, ""),
+        ({"ks": ()}, "at least 1"),
     ],
 )
 def test_truncation_refuses(arguments, message):

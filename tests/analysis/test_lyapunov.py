@@ -64,7 +64,7 @@ def test_it_is_differentiable_so_that_it_can_be_a_regulariser(key):
         params = case.params._replace(w_h=scale * case.params.w_h)
         return jnp.sum(analysis.lyapunov_spectrum(case.cell, params, *case.run[2:], key=key).exponents ** 2)
 
-    chex.assert_numerical_grads(penalty, (1.1,), order=1, atol=1e-4, rtol=1e-4)
+    chex.assert_numerical_grads(penalty, (jnp.float64(1.1),), order=1, atol=1e-4, rtol=1e-4)
 
 
 def test_standard_errors_are_those_of_independent_steps():
