@@ -1,4 +1,4 @@
-"""The command `lmjax`: train, eval, generate, complete, diagnose, demo.
+"""The command `lmjax`: train, eval, generate, complete, diagnose, demo, ngram.
 
 Progress goes to stderr, results to stdout; with `--json` stdout is exactly one JSON object.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -19,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from lmjax import data, evaluate
+from lmjax import data, evaluate, ngram_cli
 from lmjax import train as training
 from lmjax.evaluate import Perplexity
 from lmjax.train import Model
@@ -100,8 +102,7 @@ def train(
             resume=resume,
         )
     with _working("measuring test perplexity"):
-        fields = {"corpus": f"{text.name}:{text.sha256[:8]}", "split": "test", "seed": seed}
-        result = evaluate.perplexity(lm, run.params, text.test, start=text.vocab.eos, **fields)
+        result = _measure(lm, run.params, text, "test", seed=seed)
     result = result._replace(seconds=time.perf_counter() - begin)
     baseline = evaluate.unigram_perplexity(text.train, text.test, len(text.vocab))
     answer = {**result._asdict(), "valid_perplexity": run.valid, "unigram_perplexity": baseline, "out": str(out)}
@@ -139,9 +140,7 @@ def evaluate_run(
     trained = training.load_run(run)
     with _working(f"measuring {split} perplexity"):
         text = _corpus(corpus or trained.config["corpus"], vocab=trained.vocab)
-        fields = {"corpus": f"{text.name}:{text.sha256[:8]}", "split": split, "seed": trained.config["seed"]}
-        ids = getattr(text, split)
-        result = evaluate.perplexity(trained.lm, trained.params, ids, start=text.vocab.eos, lanes=lanes, **fields)
+        result = _measure(trained.lm, trained.params, text, split, seed=trained.config["seed"], lanes=lanes)
     _print(result._asdict(), as_json, _sentence(result, split))
 
 
@@ -231,7 +230,7 @@ def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_jso
             max_norm=trained.config["clip"],
         )
         sections, numbers = report.diagnose([subject], text.test)
-    signature = evaluate.signature(corpus=f"{text.name}:{text.sha256[:8]}", split="test", seed=trained.config["seed"])
+    signature = evaluate.signature(corpus=_called(text), split="test", seed=trained.config["seed"])
     lead = f"A look inside the run {run.name}. {signature}"
     answer = {"models": numbers, "seconds": time.perf_counter() - begin, "signature": signature}
     place = _write_page(out, report.page("How gradients flow", lead, sections), answer)
@@ -253,22 +252,28 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
         text = data.stdlib()
     _say(f"{len(text.train):,} words to train on, {len(text.test):,} to test on, vocabulary {len(text.vocab):,}")
     baseline = evaluate.unigram_perplexity(text.train, text.test, len(text.vocab))
-    fields = {"corpus": f"{text.name}:{text.sha256[:8]}", "split": "test", "seed": seed}
+    total = DEMO_EPOCHS * training.steps_per_epoch(len(text.train), DEMO_LANES, DEMO_STEPS)
+    key = jax.random.key(seed)
     subjects, results, quotes = [], {}, []
     for cell in ("rnn", "lstm"):
-        model = Model(cell=cell, **DEMO_MODEL)
-        lm = training.build(model, len(text.vocab))
-        total = DEMO["epochs"] * training.steps_per_epoch(len(text.train), DEMO["lanes"], DEMO["steps"])
+        lm = training.build(replace(DEMO_MODEL, cell=cell), len(text.vocab))
         transform = training.optimizer("adam", DEMO_RATE, steps=total, max_norm=DEMO_CLIP)
         with _progress(cell) as report_progress:
-            run = training.fit(lm, text, jax.random.key(seed), transform=transform, report=report_progress, **DEMO)
-        results[cell] = evaluate.perplexity(lm, run.params, text.test, start=text.vocab.eos, **fields)
+            run = training.fit(
+                lm,
+                text,
+                key,
+                epochs=DEMO_EPOCHS,
+                lanes=DEMO_LANES,
+                steps=DEMO_STEPS,
+                transform=transform,
+                report=report_progress,
+            )
+        results[cell] = _measure(lm, run.params, text, "test", seed=seed)
         _say(f"{cell}: {_sentence(results[cell], 'test')}")
-        before = training.start_params(lm, jax.random.key(seed))
+        before = training.start_params(lm, key)
         subjects.append(report.Subject(cell, lm, run.params, before, run.history, DEMO_CLIP))
-        ids = evaluate.generate(
-            lm, run.params, [text.vocab.eos], jax.random.key(seed), length=80, top_p=0.9, exclude=(text.vocab.unk,)
-        )
+        ids = evaluate.generate(lm, run.params, [text.vocab.eos], key, length=80, top_p=0.9, exclude=(text.vocab.unk,))
         quotes.append((f"{cell}, sampled with top-p 0.9", text.vocab.decode(ids)))
         _say(f"{cell} writes: {quotes[-1][1]}")
     _say(f"unigram baseline: {baseline:.2f}")
@@ -279,7 +284,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
     )
     scores = ", ".join(f"{cell} {result.perplexity:.1f}" for cell, result in results.items())
     lead = (
-        f"A vanilla RNN and an LSTM, {DEMO_MODEL['n']} hidden units each, read the English prose that ships with Python. "
+        f"A vanilla RNN and an LSTM of {DEMO_MODEL.n} hidden units read the English prose that ships with Python. "
         f"Perplexity on {results['lstm'].tokens:,} test tokens: unigram baseline {baseline:.1f}, {scores}. "
         f"{results['lstm'].signature}"
     )
@@ -296,9 +301,9 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
     _print({**answer, "page": str(place)}, as_json, f"test perplexity: unigram {baseline:.1f}, {scores}\n{place}")
 
 
-DEMO_MODEL = {"n": 128, "tied": True, "drop_input": 0.2, "drop_output": 0.2}
-DEMO = {"epochs": 4, "lanes": 16, "steps": 32}
-DEMO_RATE, DEMO_CLIP = 5e-3, 1.0
+DEMO_MODEL = Model(n=128, tied=True, drop_input=0.2, drop_output=0.2)
+DEMO_EPOCHS, DEMO_LANES, DEMO_STEPS = 3, 16, 32
+DEMO_RATE, DEMO_CLIP = 8e-3, 1.0
 
 
 # --- what the commands share -------------------------------------------------------------------------
@@ -308,6 +313,15 @@ def _corpus(name: str, **options) -> data.Corpus:
     if name == "stdlib":
         return data.stdlib(vocab=options.get("vocab"))
     return data.directory(name, **options)
+
+
+def _called(text: data.Corpus) -> str:
+    return f"{text.name}:{text.sha256[:8]}"
+
+
+def _measure(lm, params, text: data.Corpus, split: str, *, seed: int, lanes: int = 1) -> Perplexity:
+    fields: dict[str, Any] = {"corpus": _called(text), "split": split, "seed": seed}
+    return evaluate.perplexity(lm, params, getattr(text, split), start=text.vocab.eos, lanes=lanes, **fields)
 
 
 def _prompt(vocab: data.Vocabulary, text: str) -> list[int]:
@@ -361,7 +375,7 @@ def _working(what: str):
 
 @contextmanager
 def _progress(name: str):
-    """Yield a `report` for `training.fit`: a bar on a terminal, else a line at each validation and every ten seconds."""
+    """Yield a `report` for `training.fit`: a bar on a terminal, else a line every ten seconds."""
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
     with Progress(
         *(TextColumn(c) if isinstance(c, str) else c for c in columns),
@@ -396,20 +410,27 @@ def _progress(name: str):
         yield report
 
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train,
+    "eval": evaluate_run,
+    "generate": generate,
+    "complete": complete,
+    "diagnose": diagnose,
+    "demo": demo,
+}
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's is one line on stderr and exit status 2."""
-    commands = {
-        "train": train,
-        "eval": evaluate_run,
-        "generate": generate,
-        "complete": complete,
-        "diagnose": diagnose,
-        "demo": demo,
-    }
+    app, ngrams = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
+    for name, command in ngram_cli.commands.items():
+        ngrams.command(command, name=name)
+    for name, command in COMMANDS.items():
+        app.command(command, name=name)
+    app.command(ngrams, name="ngram", help="N-gram models: fit, eval, generate, complete, report, arpa.")
+    description = "Recurrent language models in JAX whose gradients can be seen."
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            commands, description="Recurrent language models in JAX whose gradients can be seen."
-        )
+        app.cli(prog="lmjax", description=description, config=(tyro.conf.FlagCreatePairsOff,))
     except (ValueError, OSError) as error:
         print(f"lmjax: {error}", file=sys.stderr)
         sys.exit(2)

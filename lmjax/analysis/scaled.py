@@ -52,18 +52,22 @@ def rescale(x, exponent, batch: int = 0):
     return _times_power(x, -shift), jnp.where(largest == 0, NOTHING, exponent + shift)
 
 
-def add(x, x_exponent, y, y_exponent):
-    """Return the sum of two scaled trees, which share a number of batch axes."""
-    exponent = jnp.maximum(x_exponent, y_exponent)
-    x, y = (_times_power(v, jnp.maximum(e - exponent, -1000)) for v, e in ((x, x_exponent), (y, y_exponent)))
+def add(x, y):
+    """Return the sum of two scaled trees `(mantissas, exponent)` of equal batch axes."""
+    exponent = jnp.maximum(x[1], y[1])
+    x, y = (_times_power(v, jnp.maximum(e - exponent, -1000)) for v, e in (x, y))
     return jax.tree.map(jnp.add, x, y), exponent
 
 
 def log_norm(x, exponent=0, batch: int = 0):
     """Return the natural log of the 2-norm of each batch entry of the tree x 2^exponent, without under- or overflow."""
-    x, exponent = rescale(x, jnp.asarray(exponent, jnp.int32), batch)
-    squares = (jnp.sum(leaf**2, axis=tuple(range(batch, leaf.ndim))) for leaf in jax.tree.leaves(x))
-    square = sum(squares, jnp.zeros(()))
+    return log_norm_of_rescaled(*rescale(x, jnp.asarray(exponent, jnp.int32), batch), batch)
+
+
+def log_norm_of_rescaled(x, exponent, batch: int = 0):
+    """Return the same of what `rescale` returned."""
+    squares = [jnp.sum(leaf**2, axis=tuple(range(batch, leaf.ndim))) for leaf in jax.tree.leaves(x)]
+    square = jax.tree.reduce(jnp.add, squares)
     return jnp.log(square) / 2 + exponent * jnp.log(jnp.asarray(2, square.dtype))
 
 

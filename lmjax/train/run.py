@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from lmjax import cells, heads
+from lmjax.cell import Cell
 from lmjax.data import Vocabulary
 from lmjax.models import Dropout, LanguageModel, recurrent
 from lmjax.train import checkpoint
@@ -17,7 +19,7 @@ from lmjax.train.loop import BEST
 
 __all__ = ["CELLS", "Model", "Trained", "build", "check_same", "describe", "load_run"]
 
-CELLS = {
+CELLS: dict[str, Callable[[int, int], Cell]] = {
     "rnn": cells.rnn,
     "irnn": lambda n_in, n: cells.rnn(n_in, n, activation=jax.nn.relu, w_h=cells.initial.identity()),
     "lstm": cells.lstm,
@@ -29,8 +31,8 @@ CELLS = {
 class Model:
     """The shape of a recurrent language model."""
 
-    cell: Literal["rnn", "irnn", "lstm", "gru"] = "lstm"
-    """Kind of cell: vanilla tanh, relu started at the identity, LSTM, GRU."""
+    cell: str = "lstm"
+    """Kind of cell: rnn (vanilla, tanh), irnn (relu, started at the identity), lstm or gru."""
     n: int = 256
     """Size of the hidden vector."""
     embed: int | None = None

@@ -52,6 +52,8 @@ def optimizer(
         raise ValueError(f"optimizer: must be one of {sorted(known)}, got {name!r}")
     if not learning_rate > 0:
         raise ValueError(f"learning_rate: must be positive, got {learning_rate}")
+    if steps is not None and steps < 1:
+        raise ValueError(f"optimizer: steps of the decay (epochs x steps an epoch) must be at least 1, got {steps}")
     schedule = learning_rate if steps is None else optax.cosine_decay_schedule(learning_rate, steps)
     return optax.chain(clip_by_global_norm(max_norm), known[name](schedule))
 
@@ -74,22 +76,27 @@ def rewind(lm: LanguageModel, state: TrainState, lanes: int) -> TrainState:
     return jax.tree.map(jnp.copy, state._replace(carry=lm.cell.start(state.params.cell, (lanes,))))
 
 
-@partial(jax.jit, static_argnames=("lm", "transform"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("lm", "transform", "reset"), donate_argnames="state")
 def step(
-    lm: LanguageModel, transform: optax.GradientTransformation, state: TrainState, batch: Batch
+    lm: LanguageModel, transform: optax.GradientTransformation, state: TrainState, batch: Batch, *, reset: float = 0.0
 ) -> tuple[TrainState, Metrics]:
     """Take one step on the mean loss of a batch; the old state's memory is used for the new one.
 
     The cell's state comes from the batch before, and no gradient flows into it: truncated
-    backpropagation through time over T steps.
+    backpropagation through time over T steps. Each lane begins anew with probability `reset`: else the
+    model meets its start state only at the few places where the lanes begin, and may learn to depend on
+    what those made of it.
     """
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    k_reset, k_loss = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step))
+    anew = jax.random.bernoulli(k_reset, reset, batch.inputs.shape[1:])
+    fresh = lm.cell.start(state.params.cell, anew.shape)
+    carry = jax.tree.map(lambda s, f: jnp.where(anew.reshape(-1, *(1,) * (s.ndim - 1)), f, s), state.carry, fresh)
 
     def mean_loss(params):
-        carry, losses = loss(lm, params, state.carry, batch.inputs, batch.targets, key)
-        return jnp.where(batch.mask, losses, 0).sum() / batch.mask.sum(), carry
+        final, losses = loss(lm, params, carry, batch.inputs, batch.targets, k_loss)
+        return jnp.where(batch.mask, losses, 0).sum() / batch.mask.sum(), final
 
-    (value, carry), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+    (value, final), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
     updates, opt = transform.update(gradient, state.opt, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(params, opt, carry, state.key, state.step + 1), Metrics(value, optax.tree.get(opt, "norm"))
+    return TrainState(params, opt, final, state.key, state.step + 1), Metrics(value, optax.tree.get(opt, "norm"))
