@@ -92,12 +92,11 @@ def _lines(level, grams, inner, last, rows) -> bytes:
     words = [(inner[1][w], inner[1][w + 1]) for w in grams[rows, :-1].T]
     ends = len(inner[0]) + last[1]
     pieces[1:1] = [*words, (ends[grams[rows, -1]], ends[grams[rows, -1] + 1])]
-    first, past = (np.column_stack(side).ravel().astype(np.int32) for side in zip(*pieces, strict=True))
-    size = past - first
-    place = np.cumsum(size, dtype=np.int32)
-    source = np.repeat(first - (place - size), size)
-    source += np.arange(len(source), dtype=np.int32)
-    return np.concatenate(pool)[source].tobytes()
+    first, past = (np.column_stack(side).ravel() for side in zip(*pieces, strict=True))
+    step = np.ones((past - first).sum(), np.intp)  # from each byte's place in the pool to the next one's
+    step[0] = first[0]
+    step[np.cumsum(past - first)[:-1]] = first[1:] - past[:-1] + 1
+    return np.concatenate(pool).take(np.cumsum(step)).tobytes()
 
 
 def _values(values, rows=slice(None)) -> np.ndarray:
