@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NoReturn
@@ -13,14 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmjax.data import EOS, UNK, Vocabulary
-from lmjax.models.ngram import Level, NGram
+from lmjax.interop.decimals import WIDTH, decimals
+from lmjax.models.ngram import Level, NGram, Quantised
 
 __all__ = ["read_arpa", "write_arpa"]
 
 _FIELD = re.compile(rb"[^\x00\t\n\r ]+")
 _NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 BOS, END = "<s>", "</s>"
-BLOCK = 1 << 16  # lines that are written or read at once
+BLOCK = 1 << 14  # lines that are written or read at once
+AHEAD = 16  # blocks that are made ready before they are written
 
 
 def write_arpa(path, model: NGram, vocab: Vocabulary):
@@ -43,50 +48,66 @@ def write_arpa(path, model: NGram, vocab: Vocabulary):
         raise ValueError(
             "arpa: no place in the format for probabilities or weights of 0, nor for a weight of unseen contexts"
         )
-    names = np.array([BOS, *(END if symbol == vocab.end else symbol for symbol in vocab.symbols)], object)
-    with _open(path, "w") as file:
+    names = [BOS, *(END if symbol == vocab.end else symbol for symbol in vocab.symbols)]
+    with _open(path) as file, ThreadPoolExecutor(os.cpu_count()) as pool:
         sizes = [f"ngram {k}={len(level.word)}\n" for k, level in enumerate(model.levels, 1)]
-        file.write("\\data\\\n" + "".join(sizes))
+        file.write(("\\data\\\n" + "".join(sizes)).encode())
         grams = np.zeros((1, 0), np.int32)  # the words of each row
         rank = np.zeros(1, np.int64)  # the rows' order by last word, then the word before, and so on
         for k, level in enumerate(model.levels, 1):
             context = np.repeat(np.arange(len(grams)), np.diff(level.first))
             grams = np.column_stack([grams[context], level.word])
-            order = np.lexsort((rank[context], level.word))
+            order = np.argsort(grams[:, -1].astype(np.int64) << 32 | rank[context])
             rank = np.empty_like(order)
             rank[order] = np.arange(len(order))
             if k == 1:
                 order[:2] = 1, 0  # KenLM's list of words begins <unk> <s> </s>
-            file.write(f"\n\\{k}-grams:\n")
-            _write_rows(file, level, grams, order, names)
-        file.write("\n\\end\\\n")
+            file.write(f"\n\\{k}-grams:\n".encode())
+            lines = partial(
+                _lines, level, grams, _joined(names, " "), _joined(names, "\t" if len(level.log10b) else "\n")
+            )
+            blocks = np.array_split(order, max(len(order) // BLOCK, 1))
+            for begin in range(0, len(blocks), AHEAD):
+                for text in pool.map(lines, blocks[begin : begin + AHEAD]):
+                    file.write(text)
+        file.write(b"\n\\end\\\n")
 
 
-def _write_rows(file, level, grams, order, names):
-    """Write the lines of one section: each piece of text is made once, and picked."""
-    inner, last = names + " ", names + ("\t" if len(level.log10b) else "\n")
-    pieces = [_decimals(level.log10p, "\t"), *[(inner, column) for column in grams.T[:-1]], (last, grams[:, -1])]
-    pieces += [_decimals(level.log10b, "\n")] if len(level.log10b) else []
-    for begin in range(0, len(order), BLOCK):
-        rows = order[begin : begin + BLOCK]
-        file.write("".join(np.column_stack([text[place[rows]] for text, place in pieces]).ravel().tolist()))
+def _joined(names, end) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bytes of all names, each with what follows it, and where each begins."""
+    parts = [(name + end).encode() for name in names]
+    return np.frombuffer(b"".join(parts), np.uint8), np.cumsum([0, *map(len, parts)])
 
 
-def _decimals(values, end) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct values as text, and the place of each value among them."""
-    distinct, place = np.unique(_values(values) + np.float32(0), return_inverse=True)  # -0 is 0
-    return np.array([str(value).removesuffix(".0") + end for value in distinct], object), place
+def _lines(level, grams, inner, last, rows) -> bytes:
+    """Return the lines of some rows: where each piece of text lies, and then all bytes at once."""
+    numbers = [(level.log10p, "\t"), *([(level.log10b, "\n")] if len(level.log10b) else [])]
+    pool, pieces = [inner[0], last[0]], []
+    for values, end in numbers:
+        text, length = decimals(_values(values, rows))
+        text[np.arange(len(rows)), length] = ord(end)
+        begin = sum(map(len, pool)) + WIDTH * np.arange(len(rows))
+        pieces.append((begin, begin + length + 1))
+        pool.append(text.ravel())
+    words = [(inner[1][w], inner[1][w + 1]) for w in grams[rows, :-1].T]
+    ends = len(inner[0]) + last[1]
+    pieces[1:1] = [*words, (ends[grams[rows, -1]], ends[grams[rows, -1] + 1])]
+    first, past = (np.column_stack(side).ravel() for side in zip(*pieces, strict=True))
+    step = np.ones((past - first).sum(), np.intp)  # from each byte's place in the pool to the next one's
+    step[0] = first[0]
+    step[np.cumsum(past - first)[:-1]] = first[1:] - past[:-1] + 1
+    return np.concatenate(pool).take(np.cumsum(step)).tobytes()
 
 
-def _values(values) -> np.ndarray:
+def _values(values, rows=slice(None)) -> np.ndarray:
     """Return float32 values, those of a quantised model restored."""
-    return np.asarray(values.table)[values.code] if hasattr(values, "table") else np.asarray(values, np.float32)
+    if isinstance(values, Quantised):
+        return np.asarray(values.table)[np.asarray(values.code)[rows]]
+    return np.asarray(values, np.float32)[rows]
 
 
-def _open(path, mode):
-    if str(path).endswith(".gz"):
-        return gzip.open(path, mode + "t", encoding="utf-8", newline="\n", compresslevel=6)
-    return Path(path).open(mode, encoding="utf-8", newline="\n")
+def _open(path):
+    return gzip.open(path, "wb", compresslevel=6) if str(path).endswith(".gz") else Path(path).open("wb")
 
 
 def read_arpa(path) -> tuple[NGram, Vocabulary]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from lmjax.models.ngram.counts import Counts
@@ -286,11 +286,11 @@ def _interpolated(counts, discount, *, prune=(), keep=None, vocab_pad=0, interpo
             keep &= grams.seen > thresholds[k]
         contexts = len(counts.grams[k - 1].word) if k else 1
         total = np.bincount(grams.context, a, contexts)
-        gamma = np.zeros(contexts, f32)
         level = np.minimum(a, 3)
+        m = np.bincount(4 * grams.context.astype(np.int64) + level * keep, minlength=4 * contexts).reshape(-1, 4)
+        gamma = np.zeros(contexts, f32)
         for j in (1, 2, 3):
-            m = np.bincount(grams.context[keep & (level == j)], minlength=contexts)
-            gamma += discount[k, j] * m.astype(f32)
+            gamma += discount[k, j] * m[:, j].astype(f32)
         gamma += np.bincount(grams.context[~keep], a[~keep], contexts).astype(f32)
         denominator = np.maximum(total, 1).astype(f32)
         gamma /= denominator
@@ -377,7 +377,7 @@ def _model(counts, logp, backoff, *, kept=None, unseen=0.0) -> NGram:
         row = np.full(len(grams.word), -1, np.int32)
         row[chosen] = np.arange(len(chosen), dtype=np.int32)
         rows.append(row)
-        array = lambda x, dtype: jnp.asarray(np.asarray(x, dtype))
+        array = lambda x, dtype: jax.device_put(np.asarray(x, dtype))
         levels.append(
             Level(
                 first=array(np.concatenate([[0], np.cumsum(sizes)]), np.int32),
@@ -386,4 +386,5 @@ def _model(counts, logp, backoff, *, kept=None, unseen=0.0) -> NGram:
                 log10b=array(backoff[k][chosen], f32) if k + 1 < counts.order else (),
             )
         )
-    return NGram(tuple(levels), jnp.int32(rows[0][counts.eos] - 1), jnp.float32(unseen))
+    eos = np.int32(rows[0][counts.eos] - 1)
+    return NGram(tuple(levels), jax.device_put(eos), jax.device_put(f32(unseen)))

@@ -17,7 +17,7 @@ from lmjax.models.ngram.counts import Counts, Grams, check
 
 __all__ = ["count_on_disk", "count_with_spark"]
 
-BLOCK = 1 << 18  # n-grams in memory at a time
+BLOCK = 1 << 16  # n-grams in memory at a time
 
 
 def count_on_disk(ids, order: int, *, size: int, eos: int, memory: str = "1GB", folder=None) -> Counts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
@@ -33,9 +35,10 @@ def read_text(lines: Iterable[str], *, skip_symbols: bool = False) -> tuple[np.n
     Raises:
         ValueError: a reserved symbol is in the text, or there is no line or no word.
     """
-    index = {UNK: 0, EOS: 1}
-    place = index.setdefault
-    ids: list[np.ndarray] = []
+    index: defaultdict[str, int] = defaultdict(None, {UNK: 0, EOS: 1})
+    index.default_factory = index.__len__
+    ids = array("i")
+    number = 0
     for number, line in enumerate(lines, 1):
         tokens = tokenize(line)
         if "<" in line:
@@ -43,7 +46,7 @@ def read_text(lines: Iterable[str], *, skip_symbols: bool = False) -> tuple[np.n
             if reserved and (reserved == EOS or not skip_symbols):
                 raise ValueError(f"text: line {number} holds the reserved symbol {reserved}")
             tokens = [t for t in tokens if t not in SPECIAL]
-        ids.append(np.array([place(t, len(index)) for t in tokens], np.int32))
+        ids.extend(map(index.__getitem__, tokens))
     if len(index) == 2:
-        raise ValueError(f"text: no words in {len(ids)} lines")
-    return np.concatenate(ids), Vocabulary(tuple(index))
+        raise ValueError(f"text: no words in {number} lines")
+    return np.array(ids, np.int32), Vocabulary(tuple(index))
