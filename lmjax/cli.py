@@ -410,7 +410,7 @@ def _progress(name: str):
         yield report
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
     "eval": evaluate_run,
     "generate": generate,
@@ -424,9 +424,9 @@ def main() -> None:
     """Run the command line; a mistake of the user's is one line on stderr and exit status 2."""
     app, ngrams = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
     for name, command in ngram_cli.commands.items():
-        ngrams.command(command, name=name)
+        ngrams.command(name=name)(command)
     for name, command in COMMANDS.items():
-        app.command(command, name=name)
+        app.command(name=name)(command)
     app.command(ngrams, name="ngram", help="N-gram models: fit, eval, generate, complete, report, arpa.")
     description = "Recurrent language models in JAX whose gradients can be seen."
     try:
