@@ -85,7 +85,7 @@ def probe(cfg: Config, task_name: str, cell_name: str):
     """Train a cell, diagnose it before each round, test it; losses are relative to the task's baseline."""
     task = TASKS[task_name](cfg.length)
     cell = CELLS[cell_name](task.n_in, cfg.n)
-    keys = jax.random.split(jax.random.key(cfg.seed), 5)
+    keys = jax.random.split(jax.random.key(cfg.seed), 6)
     params = {
         "cell": cell.init(keys[0]),
         "w": jax.random.normal(keys[1], (cfg.n, task.n_out)) / cfg.n**0.5,
@@ -116,7 +116,7 @@ def probe(cfg: Config, task_name: str, cell_name: str):
     directions = jax.random.normal(keys[3], (cfg.sequences, cfg.n))
     steps = jax.random.split(keys[4], (cfg.rounds, cfg.steps))
     (params, _), trace = jax.lax.scan(one_round, (params, opt.init(params)), steps)
-    return loss(params, task.sample(keys[2], cfg.test)), *trace
+    return loss(params, task.sample(keys[5], cfg.test)), *trace
 
 
 def lag_profile(cell, params, xs, v):
@@ -146,11 +146,10 @@ def figure(result: dict):
         markers = dict(zip(cfg.tasks, "o^D", strict=False))
         for row in rows:
             left.plot(row["reach"][1], row["outcome"], markers[row["task"]], color=colours[row["cell"]])
-        for label, style in {
-            **{c: {"color": v} for c, v in colours.items()},
-            **{t: {"marker": m, "color": "0.5"} for t, m in markers.items()},
-        }.items():
-            left.plot([], [], **{"marker": "s", "linestyle": "none", "label": label} | style)
+        for cell, colour in colours.items():
+            left.plot([], [], "s", color=colour, label=cell)
+        for task, marker in markers.items():
+            left.plot([], [], marker, color="0.5", label=task)
         left.axhline(1, color="0.4", linestyle=":")
         left.set(
             xlabel=DIAGNOSES["reach"] + f" after {cfg.steps} steps", ylabel="test loss / without memory", yscale="log"

@@ -1,4 +1,4 @@
-"""The command `lmjax`: train, eval, generate, complete, diagnose, demo.
+"""The command `lmjax`: train, eval, generate, complete, diagnose, demo, ngram.
 
 Progress goes to stderr, results to stdout; with `--json` stdout is exactly one JSON object.
 """
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from lmjax import data, evaluate
+from lmjax import data, evaluate, ngram_cli
 from lmjax import train as training
 from lmjax.evaluate import Perplexity
 from lmjax.train import Model
@@ -302,8 +302,8 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
 
 
 DEMO_MODEL = Model(n=128, tied=True, drop_input=0.2, drop_output=0.2)
-DEMO_EPOCHS, DEMO_LANES, DEMO_STEPS = 4, 16, 32
-DEMO_RATE, DEMO_CLIP = 5e-3, 0.5
+DEMO_EPOCHS, DEMO_LANES, DEMO_STEPS = 3, 16, 32
+DEMO_RATE, DEMO_CLIP = 8e-3, 1.0
 
 
 # --- what the commands share -------------------------------------------------------------------------
@@ -410,23 +410,27 @@ def _progress(name: str):
         yield report
 
 
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": train,
+    "eval": evaluate_run,
+    "generate": generate,
+    "complete": complete,
+    "diagnose": diagnose,
+    "demo": demo,
+}
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's is one line on stderr and exit status 2."""
-    commands: dict[str, Callable[..., Any]] = {
-        "train": train,
-        "eval": evaluate_run,
-        "generate": generate,
-        "complete": complete,
-        "diagnose": diagnose,
-        "demo": demo,
-    }
+    app, ngrams = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
+    for name, command in ngram_cli.commands.items():
+        ngrams.command(name=name)(command)
+    for name, command in COMMANDS.items():
+        app.command(name=name)(command)
+    app.command(ngrams, name="ngram", help="N-gram models: fit, eval, generate, complete, report, arpa.")
+    description = "Recurrent language models in JAX whose gradients can be seen."
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            commands,
-            prog="lmjax",
-            description="Recurrent language models in JAX whose gradients can be seen.",
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        app.cli(prog="lmjax", description=description, config=(tyro.conf.FlagCreatePairsOff,))
     except (ValueError, OSError) as error:
         print(f"lmjax: {error}", file=sys.stderr)
         sys.exit(2)

@@ -14,8 +14,9 @@ FLOORS = {
     **dict.fromkeys(["models", "analysis"], 2),
     **dict.fromkeys(["evaluate", "train"], 3),
     **dict.fromkeys(["plot", "interop"], 4),
-    **dict.fromkeys(["cli", "report", "__main__"], 5),
-    "__init__": 6,
+    **dict.fromkeys(["ngram_cli", "report"], 5),
+    **dict.fromkeys(["cli", "__main__"], 6),
+    "__init__": 7,
 }
 
 

@@ -1,1 +1,1 @@
-"""Bridges to other libraries; each imports its own when it is used."""
+"""Other libraries and formats; each import of another library happens where it is used."""

@@ -9,6 +9,7 @@ from lmjax.plot.gradients import (
     truncation_curve,
 )
 from lmjax.plot.maps import error_surface, gradient_map
+from lmjax.plot.ngram import ngram_perplexity, ngram_sparsity, ngram_storage
 from lmjax.plot.style import STYLE, data_uri
 from lmjax.plot.training import clip_timeline, learning_curves
 
@@ -23,6 +24,9 @@ __all__ = [
     "gradient_map",
     "lag_profiles",
     "learning_curves",
+    "ngram_perplexity",
+    "ngram_sparsity",
+    "ngram_storage",
     "state_gradients",
     "truncation_curve",
 ]

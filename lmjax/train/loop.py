@@ -20,7 +20,7 @@ from lmjax.models import LanguageModel
 from lmjax.train import checkpoint
 from lmjax.train.step import Metrics, optimizer, rewind, start, step
 
-__all__ = ["History", "Progress", "Run", "fit", "load_history", "steps_per_epoch"]
+__all__ = ["History", "Progress", "Run", "fit", "learning_curve", "load_history", "steps_per_epoch"]
 
 REPORT = 0.5  # seconds between two looks at the device's results
 SAVE = 60.0  # seconds between two checkpoints within an epoch
@@ -184,6 +184,20 @@ def fit(
             save()
         raise
     return Run(best, best_valid, history, state.opt)
+
+
+def learning_curve(history: History) -> tuple[np.ndarray, np.ndarray, list]:
+    """Return `(seen, train, valid)`: tokens seen, running training perplexity there, and the validations.
+
+    The training loss is averaged over a fiftieth of the run. For `plot.learning_curves`.
+
+    >>> seen, perplexity, _ = learning_curve(History([10, 20], [0.0, 0.0], [1.0, 1.0], []))
+    >>> perplexity.tolist()
+    [1.0, 1.0]
+    """
+    width = max(len(history.loss) // 50, 1)
+    smooth = np.convolve(history.loss, np.ones(width) / width, "valid")
+    return np.array(history.tokens[width - 1 :]), np.exp(smooth), history.valid
 
 
 def load_history(path) -> History:

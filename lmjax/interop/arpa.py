@@ -1,0 +1,253 @@
+"""ARPA files: the text format that n-gram toolkits share."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lmjax.data import EOS, UNK, Vocabulary
+from lmjax.interop.decimals import WIDTH, decimals
+from lmjax.models.ngram import Level, NGram, Quantised
+
+__all__ = ["read_arpa", "write_arpa"]
+
+_FIELD = re.compile(rb"[^\x00\t\n\r ]+")
+_NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+BOS, END = "<s>", "</s>"
+BLOCK = 1 << 14  # lines that are written or read at once
+AHEAD = 16  # blocks that are made ready before they are written
+
+
+def write_arpa(path, model: NGram, vocab: Vocabulary):
+    """Write a model as an ARPA file, gzipped if the name ends in `.gz`.
+
+    Values are the shortest decimals that give the same float32. n-grams stand in KenLM's order, by last
+    word, then the word before, and so on. `<eos>` is written `</s>`.
+
+    Raises:
+        ValueError: the format cannot hold the model: a probability or a weight is 0 or undefined, contexts
+            not in the model have a weight (stupid backoff), or a word contains white space or is reserved.
+    """
+    if model.vocab_size != len(vocab):
+        raise ValueError(f"arpa: a model of {model.vocab_size} words and a vocabulary of {len(vocab)}")
+    for symbol in vocab.symbols:
+        if symbol != vocab.end and (symbol in (BOS, END) or not symbol or set(symbol) & set("\0\t\n\r ")):
+            raise ValueError(f"arpa: the format has no place for the word {symbol!r}")
+    finite = all(np.isfinite(_values(x)).all() for level in model.levels for x in (level.log10p, level.log10b))
+    if not finite or model.unseen != 0:
+        raise ValueError(
+            "arpa: no place in the format for probabilities or weights of 0, nor for a weight of unseen contexts"
+        )
+    names = [BOS, *(END if symbol == vocab.end else symbol for symbol in vocab.symbols)]
+    with _open(path) as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+        sizes = [f"ngram {k}={len(level.word)}\n" for k, level in enumerate(model.levels, 1)]
+        file.write(("\\data\\\n" + "".join(sizes)).encode())
+        grams = np.zeros((1, 0), np.int32)  # the words of each row
+        rank = np.zeros(1, np.int64)  # the rows' order by last word, then the word before, and so on
+        for k, level in enumerate(model.levels, 1):
+            context = np.repeat(np.arange(len(grams)), np.diff(level.first))
+            grams = np.column_stack([grams[context], level.word])
+            order = np.argsort(grams[:, -1].astype(np.int64) << 32 | rank[context])
+            rank = np.empty_like(order)
+            rank[order] = np.arange(len(order))
+            if k == 1:
+                order[:2] = 1, 0  # KenLM's list of words begins <unk> <s> </s>
+            file.write(f"\n\\{k}-grams:\n".encode())
+            lines = partial(
+                _lines, level, grams, _joined(names, " "), _joined(names, "\t" if len(level.log10b) else "\n")
+            )
+            blocks = np.array_split(order, max(len(order) // BLOCK, 1))
+            for begin in range(0, len(blocks), AHEAD):
+                for text in pool.map(lines, blocks[begin : begin + AHEAD]):
+                    file.write(text)
+        file.write(b"\n\\end\\\n")
+
+
+def _joined(names, end) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bytes of all names, each with what follows it, and where each begins."""
+    parts = [(name + end).encode() for name in names]
+    return np.frombuffer(b"".join(parts), np.uint8), np.cumsum([0, *map(len, parts)])
+
+
+def _lines(level, grams, inner, last, rows) -> bytes:
+    """Return the lines of some rows: where each piece of text lies, and then all bytes at once."""
+    numbers = [(level.log10p, "\t"), *([(level.log10b, "\n")] if len(level.log10b) else [])]
+    pool, pieces = [inner[0], last[0]], []
+    for values, end in numbers:
+        text, length = decimals(_values(values, rows))
+        text[np.arange(len(rows)), length] = ord(end)
+        begin = sum(map(len, pool)) + WIDTH * np.arange(len(rows))
+        pieces.append((begin, begin + length + 1))
+        pool.append(text.ravel())
+    words = [(inner[1][w], inner[1][w + 1]) for w in grams[rows, :-1].T]
+    ends = len(inner[0]) + last[1]
+    pieces[1:1] = [*words, (ends[grams[rows, -1]], ends[grams[rows, -1] + 1])]
+    first, past = (np.column_stack(side).ravel() for side in zip(*pieces, strict=True))
+    step = np.ones((past - first).sum(), np.intp)  # from each byte's place in the pool to the next one's
+    step[0] = first[0]
+    step[np.cumsum(past - first)[:-1]] = first[1:] - past[:-1] + 1
+    return np.concatenate(pool).take(np.cumsum(step)).tobytes()
+
+
+def _values(values, rows=slice(None)) -> np.ndarray:
+    """Return float32 values, those of a quantised model restored."""
+    if isinstance(values, Quantised):
+        return np.asarray(values.table)[np.asarray(values.code)[rows]]
+    return np.asarray(values, np.float32)[rows]
+
+
+def _open(path):
+    return gzip.open(path, "wb", compresslevel=6) if str(path).endswith(".gz") else Path(path).open("wb")
+
+
+def read_arpa(path) -> tuple[NGram, Vocabulary]:
+    """Read an ARPA file, gzipped or not.
+
+    `</s>` becomes `<eos>`. A file without `<unk>` gets one of log10 probability -100, as in KenLM.
+
+    Raises:
+        ValueError: the file is malformed; the line is named.
+    """
+    with Path(path).open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if zipped else Path(path).open("rb") as file:
+        try:
+            return _parse(_Reader(path, file))
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+class _Reader:
+    """Lines of a file, and the number of the last one taken."""
+
+    def __init__(self, path, file):
+        self.path, self.lines, self.number = path, iter(file), 0
+
+    def line(self) -> bytes:
+        """Return the next line that is not blank, `b""` at the end."""
+        while True:
+            line = next(self.lines, b"")
+            self.number += 1
+            if not line or line.strip():
+                return line.strip()
+
+    def take(self, count: int) -> list[list[bytes]]:
+        """Return the fields of the next `count` lines."""
+        lines = list(islice(self.lines, count))
+        self.number += len(lines)
+        return [_FIELD.findall(line) for line in lines] + [[]] * (count > len(lines))
+
+    def refuse(self, problem: str, number: int | None = None) -> NoReturn:
+        raise ValueError(f"{self.path}: line {number or self.number}: {problem}")
+
+    def expect(self, line: bytes, expected: str):
+        if line != expected.encode():
+            self.refuse(f"expected {expected}, got {line.decode(errors='replace') or 'the end of the file'}")
+
+
+def _parse(reader) -> tuple[NGram, Vocabulary]:
+    reader.expect(reader.line(), "\\data\\")
+    sizes: list[int] = []
+    while (line := reader.line()).startswith(b"ngram "):
+        order, _, size = line[6:].partition(b"=")
+        if order.strip() != b"%d" % (len(sizes) + 1) or not size.strip().isdigit():
+            reader.refuse(f"expected 'ngram {len(sizes) + 1}=' and a number, got {line.decode(errors='replace')}")
+        sizes.append(int(size))
+    index: dict[bytes, int] = {BOS.encode(): 0}
+    levels: list[Level] = []
+    keys: list[np.ndarray] = []
+    for k, size in enumerate(sizes or [0], 1):
+        reader.expect(line, f"\\{k}-grams:")
+        begin = reader.number + 1
+        grams, log10p, log10b = _rows(reader, k, size, index)
+        if k == 1:
+            grams, log10p, log10b = _unigrams(reader, index, grams, log10p, log10b)
+        level, key = _level(reader, begin, keys, grams, log10p, log10b if k < len(sizes) else ())
+        levels.append(level)
+        keys.append(key)
+        line = reader.line()
+    reader.expect(line, "\\end\\")
+    vocab = Vocabulary(tuple(EOS if word == END.encode() else word.decode() for word in [*index][1:]))
+    return NGram(tuple(levels), jnp.int32(vocab.eos), jnp.float32(0)), vocab
+
+
+def _rows(reader, k, size, index):
+    """Return the words int32 `[size, k]` and the two values of the lines of a section; unigrams enter `index`."""
+    grams, values = np.zeros((size, k), np.int32), np.zeros((2, size), np.float32)
+    for begin in range(0, size, BLOCK):
+        first = reader.number + 1
+        rows = reader.take(min(BLOCK, size - begin))
+        for i, fields in enumerate(rows):
+            if not k + 1 <= len(fields) <= k + 2:
+                reader.refuse(f"expected a number, {k} words and a number, got {len(fields)} fields", first + i)
+        block = slice(begin, begin + len(rows))
+        for place, column in enumerate(([f[0] for f in rows], [f[k + 1] if len(f) > k + 1 else b"0" for f in rows])):
+            values[place, block] = _numbers(reader, first, column)
+        if (values[0, block] > 0).any():
+            reader.refuse("log10 probability above 0", first + int(np.argmax(values[0, block] > 0)))
+        words = [word for fields in rows for word in fields[1 : k + 1]]
+        if k == 1:
+            for i, word in enumerate(words):
+                if index.setdefault(word, len(index)) != (len(index) - 1 if word != BOS.encode() else 0):
+                    reader.refuse(f"{word.decode(errors='replace')} is there twice", first + i)
+        try:
+            grams[block] = np.reshape([index[word] for word in words], (-1, k))
+        except KeyError as error:
+            word = error.args[0]
+            number = first + words.index(word) // k
+            reader.refuse(f"{word.decode(errors='replace')} is not among the unigrams", number)
+    return grams, *values
+
+
+def _numbers(reader, first, column):
+    try:
+        numbers = np.array(column).astype(np.float32)
+        bad = ~np.isfinite(numbers)
+    except ValueError:
+        bad = [not _NUMBER.fullmatch(field) for field in column]
+    if np.any(bad):
+        i = int(np.argmax(bad))
+        reader.refuse(f"not a finite number: {column[i].decode(errors='replace')}", first + i)
+    return numbers
+
+
+def _unigrams(reader, index, grams, log10p, log10b):
+    """Complete the unigrams: one row a word, `<s>` first."""
+    for symbol in (BOS, END):
+        if symbol.encode() not in index or (symbol == BOS and not (grams == 0).any()):
+            reader.refuse(f"{symbol} is not among the unigrams")
+    if UNK.encode() not in index:
+        index[UNK.encode()] = len(index)
+        grams, log10p, log10b = np.append(grams, [[len(index) - 1]], 0), np.append(log10p, -100), np.append(log10b, 0)
+    return grams, log10p.astype(np.float32), log10b.astype(np.float32)
+
+
+def _level(reader, begin, keys, grams, log10p, log10b) -> tuple[Level, np.ndarray]:
+    """Sort the n-grams of one length by context and word; the context must be among the shorter ones."""
+    context = np.zeros(len(grams), np.int64)
+    for k, key in enumerate(keys):
+        wanted = context << 32 | grams[:, k]
+        context = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+        if (missing := key[context] != wanted).any():
+            reader.refuse("the n-gram without its last word is not in the file", begin + int(np.argmax(missing)))
+    if keys and (last := grams[:, -1] == 0).any():
+        reader.refuse("<s> can only begin an n-gram", begin + int(np.argmax(last)))
+    wanted = context << 32 | grams[:, -1]
+    order = np.argsort(wanted, kind="stable")
+    key = wanted[order]
+    if (twice := key[1:] == key[:-1]).any():
+        reader.refuse("the n-gram is there twice", begin + int(order[1:][twice].min()))
+    contexts = len(keys[-1]) if keys else 1
+    first = np.searchsorted(key >> 32, np.arange(contexts + 1))
+    arrays = (first.astype(np.int32), grams[order, -1], log10p[order], log10b[order] if len(log10b) else ())
+    return Level(*jax.tree.map(jnp.asarray, arrays)), key

@@ -1,0 +1,288 @@
+"""The n-gram model: flat arrays, looked up in parallel on any device.
+
+The n-grams of length k are sorted by context, then word, so that what may follow a context is one stretch
+of rows. The row of the n-gram that ends at a position comes from the row, one order lower, of the one that
+ends a position earlier: a text is scored with n - 1 rounds of lookups, each over all positions at once.
+
+Words are numbered from 1 in here; 0 is `<s>`, which is a context and never predicted.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from lmjax.cell import Cell
+from lmjax.heads import Head
+from lmjax.models.language_model import LanguageModel, Params
+
+__all__ = ["Level", "NGram", "Quantised", "log_prob", "log_probs", "matches", "ngram", "quantise"]
+
+LN10 = float(np.log(10))
+CHUNK = 128  # followers of a context that are written at once
+
+
+class Quantised(NamedTuple):
+    """Values as places in a table of 256."""
+
+    code: jax.Array  # uint8 [K]
+    table: jax.Array  # float32 [256]
+
+
+class Level(NamedTuple):
+    """The K n-grams of one length k, sorted by context, then word."""
+
+    first: jax.Array  # int32 [contexts + 1]  context c is followed by the words in rows first[c] to first[c + 1] - 1
+    word: jax.Array  # int32 [K]
+    log10p: Any  # float32 [K] or Quantised  log10 P(word | context), in the base of ARPA files, which hold it exactly
+    log10b: (
+        Any  # float32 [K] or Quantised  log10 of the weight that this context puts on shorter ones; () for the longest
+    )
+
+
+class NGram(NamedTuple):
+    """A backoff model: `levels[k - 1]` holds the n-grams of length k."""
+
+    levels: tuple[Level, ...]
+    eos: jax.Array  # int32 []  the token id that ends a sentence
+    unseen: (
+        jax.Array
+    )  # float32 []  log10 backoff of a context that is not in the model; 0 in every model that is normalised
+
+    @property
+    def order(self) -> int:
+        """N, the greatest length."""
+        return len(self.levels)
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the number of words that can be predicted."""
+        return len(self.levels[0].word) - 1
+
+
+def log_prob(model: NGram, tokens):
+    """Score a text: log P(x_t | the n - 1 words before x_t, none before the sentence's start).
+
+        P(w | h) = P*(w | h) if the n-gram h w is in the model, else b(h) P(w | h without its first word)
+
+    Args:
+        model: an n-gram model.
+        tokens: int `[T, ...]` token ids; the first begins a sentence, and so does each that follows `eos`.
+
+    Returns:
+        Natural log-probabilities float32 `[T, ...]`.
+
+    >>> from lmjax.models.ngram import count, mle
+    >>> text = jnp.array([1, 2, 0, 1, 3, 0])
+    >>> jnp.exp(log_prob(mle(count(text, 2, size=4, eos=0)), text)).round(3).tolist()
+    [1.0, 0.5, 1.0, 1.0, 0.5, 1.0]
+
+    References: Katz (1987) for the backoff form; Heafield (2011) for lookups of this kind.
+    """
+    logp = _take(model.levels[0].log10p, tokens + 1)
+    for k, live, row, found in _lookups(model, tokens):
+        shorter = logp + _backoff(model, k, row, live)
+        logp = jnp.where(found >= 0, _take(model.levels[k].log10p, found), shorter)
+    return LN10 * logp
+
+
+def matches(model: NGram, tokens):
+    """Return how long the longest n-gram of the model is that ends at each token, and how long it could be.
+
+    Returns:
+        `(length, possible)`: int32 `[T, ...]`; `possible` is n, or less near the start of a sentence.
+
+    >>> from lmjax.models.ngram import count, mle
+    >>> model = mle(count([1, 2, 0, 1, 3, 0], 3, size=4, eos=0))
+    >>> [x.tolist() for x in matches(model, jnp.array([1, 2, 3, 0]))]
+    [[2, 3, 1, 2], [2, 3, 3, 3]]
+    """
+    length, possible = jnp.ones((2, *tokens.shape), jnp.int32)
+    for k, live, _, found in _lookups(model, tokens):
+        length, possible = jnp.where(found >= 0, k + 1, length), jnp.where(live, k + 1, possible)
+    return length, possible
+
+
+def _lookups(model, tokens):
+    """Yield for k = 1..n-1: k, whether there are k words before, their row, and the row of the n-gram they make."""
+    word = tokens + 1
+    context = jnp.where(tokens == model.eos, 0, word)
+    before = lambda x, start: jnp.concatenate([jnp.full_like(x[:1], start), x[:-1]])
+    row, live = before(context, 0), jnp.ones(word.shape, bool)
+    for k, level in enumerate(model.levels[1:], 1):
+        found = _find(level, row, word)
+        yield k, live, row, found
+        row = before(jnp.where(context > 0, found, -1), -1)
+        live = before(live & (context > 0), False)
+
+
+def log_probs(model: NGram, history):
+    """Return log P(w | h) for every word w.
+
+    Args:
+        model: an n-gram model.
+        history: int `[..., n - 1]` the last words, counted from 1, the latest last; 0 at and before `<s>`.
+
+    Returns:
+        float32 `[..., V]`.
+    """
+    batch = history.shape[:-1]
+    history = history.reshape(math.prod(batch), model.order - 1)
+    logp = jnp.broadcast_to(
+        _take(model.levels[0].log10p, jnp.arange(1, model.vocab_size + 1)), (len(history), model.vocab_size)
+    )
+    for k, (row, live) in enumerate(_rows(model, history), 1):
+        logp = _followers(model.levels[k], row, logp + _backoff(model, k, row, live)[:, None])
+    return LN10 * logp.reshape(*batch, model.vocab_size)
+
+
+@cache
+def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
+    """Return the n-gram language model as an embedding, a cell and a head.
+
+    The cell is a shift register: its state int32 `[n - 1]` holds the last words, counted from 1, and 0 at and
+    before the start of the sentence. All that is estimated is the head's, an `NGram`: nothing is trained
+    here, and `init` gives the uniform distribution.
+
+    >>> from lmjax.models import next_log_probs
+    >>> from lmjax.models.ngram import count, mle
+    >>> model = mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0))
+    >>> lm, params = ngram(4, 2, eos=0), Params((), (), model)
+    >>> jnp.exp(next_log_probs(lm, params, lm.cell.step((), lm.cell.start(()), 1))).round(3).tolist()
+    [0.0, 0.0, 0.5, 0.5]
+    """
+
+    def start(params, batch_shape=()):
+        return jnp.zeros((*batch_shape, order - 1), jnp.int32)
+
+    def step(params, state, token):
+        shifted = jnp.concatenate([state, jnp.asarray(token, jnp.int32)[..., None] + 1], -1)[..., 1:]
+        return jnp.where(jnp.asarray(token)[..., None] == eos, 0, shifted)
+
+    def init(key) -> NGram:
+        uniform = jnp.full(vocab_size + 1, -jnp.log10(vocab_size), jnp.float32)
+        none = jnp.zeros(0, jnp.int32)
+        longer = Level(jnp.zeros(1, jnp.int32), none, jnp.zeros(0, jnp.float32), jnp.zeros(0, jnp.float32))
+        first = Level(
+            jnp.array([0, vocab_size + 1], jnp.int32), jnp.arange(vocab_size + 1, dtype=jnp.int32), uniform, 0 * uniform
+        )
+        second = longer._replace(first=jnp.zeros(vocab_size + 2, jnp.int32))
+        levels = (first, second, *[longer] * order)[:order]
+        return NGram((*levels[:-1], levels[-1]._replace(log10b=())), jnp.int32(eos), jnp.float32(0))
+
+    def score(params, history, token):
+        word = jnp.asarray(token, jnp.int32) + 1
+        model = params.head
+        logp = _take(model.levels[0].log10p, word)
+        for k, (row, live) in enumerate(_rows(model, history), 1):
+            found = _find(model.levels[k], row, word)
+            shorter = logp + _backoff(model, k, row, live)
+            logp = jnp.where(found >= 0, _take(model.levels[k].log10p, found), shorter)
+        return LN10 * logp
+
+    head = Head(
+        init=init,
+        log_probs=lambda params, history: log_probs(params.head, history),
+        log_prob=score,
+        loss=lambda params, history, token, key: -score(params, history, token),
+    )
+    cell = Cell(init=lambda key: (), start=start, step=step)
+    return LanguageModel(lambda key: Params((), (), init(key)), lambda params, tokens: tokens, cell, head)
+
+
+def quantise(model: NGram) -> NGram:
+    """Return the model with every log-probability and backoff in 8 bits, but for the unigrams.
+
+    The values of each length are cut by rank into 255 equal shares, each of which becomes its mean; 0 stays 0.
+
+    >>> from lmjax.models.ngram import count, mle
+    >>> model = quantise(mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0)))
+    >>> model.levels[1].log10p.code.dtype
+    dtype('uint8')
+
+    References: Federico and Bertoldi (2006).
+    """
+    longer = (level._replace(log10p=_cut(level.log10p), log10b=_cut(level.log10b)) for level in model.levels[1:])
+    return model._replace(levels=(model.levels[0], *longer))
+
+
+def _cut(values):
+    """Return values as places in a table of means."""
+    values = np.asarray(values)
+    if not len(values):
+        return ()
+    order = np.flatnonzero(values)
+    order = order[np.argsort(values[order])]
+    code = np.zeros(len(values), np.uint8)
+    code[order] = 1 + np.arange(len(order)) * 255 // len(order)
+    shares = np.bincount(code, minlength=256)
+    table = np.bincount(code, values, 256) / np.maximum(shares, 1)
+    return Quantised(jnp.asarray(code), jnp.asarray(table, jnp.float32))
+
+
+def _find(level: Level, row, word):
+    """Return the row of the n-gram (context row, word), or -1."""
+    low = jnp.where(row < 0, 0, level.first[row])
+    end = jnp.where(row < 0, 0, level.first[row + 1])
+    if not len(level.word):
+        return jnp.full_like(low, -1)
+    widest = jnp.max(end - low, initial=0)
+    last = jnp.maximum(len(level.word) - 1, 0)
+    take = lambda i: level.word.at[i].get(mode="promise_in_bounds")
+
+    def halve(i, at):
+        probe = at + (jnp.int32(1) << (rounds - 1 - i))
+        return jnp.where((probe < end) & (take(jnp.minimum(probe, last)) <= word), probe, at)
+
+    rounds = 32 - lax.clz(widest.astype(jnp.int32))
+    at = lax.fori_loop(0, rounds, halve, low)
+    return jnp.where((at < end) & (take(jnp.minimum(at, last)) == word), at, -1)
+
+
+def _take(values, rows):
+    """Return values at rows; a row of -1 yields some value."""
+    if isinstance(values, Quantised):
+        return values.table[_take(values.code, rows)]
+    return values[rows] if len(values) else jnp.zeros(jnp.shape(rows), values.dtype)
+
+
+def _backoff(model, k, row, live):
+    """Return the log weight that a context of k words, in this row or in none, puts on the shorter one."""
+    return jnp.where(row >= 0, _take(model.levels[k - 1].log10b, row), jnp.where(live, model.unseen, 0))
+
+
+def _rows(model, history):
+    """Return for k = 1..n-1 the row of the context of k words, and whether the sentence holds k words."""
+    n = model.order - 1
+    word = [history[..., n - 1 - i] for i in range(n)]  # the latest first
+    row = list(word)  # of the k-gram that ends i words ago
+    live = [jnp.ones(w.shape, bool) for w in word]
+    result = []
+    for k in range(1, n + 1):
+        result.append((row[0], live[0]))
+        live = [(word[i] > 0) & live[i + 1] for i in range(n - k)]
+        row = [jnp.where(word[i] > 0, _find(model.levels[k], row[i + 1], word[i]), -1) for i in range(n - k)]
+    return result
+
+
+def _followers(level, row, logp):
+    """Write the probabilities of the words that follow a context over those of the shorter contexts."""
+    begin = jnp.where(row < 0, 0, level.first[row])
+    end = jnp.where(row < 0, 0, level.first[row + 1])
+    lane = jnp.arange(len(logp))[:, None]
+
+    def write(carry):
+        begin, logp = carry
+        rows = begin[:, None] + jnp.arange(CHUNK)
+        word = jnp.where(rows < end[:, None], level.word[rows] - 1, logp.shape[1])
+        return begin + CHUNK, logp.at[lane, word].set(_take(level.log10p, rows), mode="drop")
+
+    if not len(level.word):
+        return logp
+    return lax.while_loop(lambda carry: jnp.any(carry[0] < end), write, (begin, logp))[1]

@@ -1,0 +1,286 @@
+"""The commands `lmjax ngram`: fit, eval, generate, complete, report, arpa."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import jax
+import numpy as np
+from tyro.conf import Positional, arg
+
+from lmjax import data, evaluate
+from lmjax.data.corpora import LAYOUTS
+from lmjax.interop.arpa import read_arpa, write_arpa
+from lmjax.models import Params, ngram
+
+__all__ = ["commands"]
+
+Json = Annotated[bool, arg(name="json", help="Print one JSON object on stdout and nothing else there.")]
+Method = Literal["mkn", "kn", "katz", "add", "mle", "stupid"]
+
+
+def fit(
+    out: Path,
+    corpus: Path | None = None,
+    text: Path | None = None,
+    order: int = 5,
+    method: Method = "mkn",
+    prune: tuple[int, ...] = (),
+    discount_fallback: bool = False,
+    skip_symbols: bool = False,
+    delta: float = 1.0,
+    level: str = "word",
+    min_count: int = 1,
+    quantise: bool = False,
+    as_json: Json = False,
+) -> None:
+    """Estimate an n-gram model.
+
+    Args:
+        out: File for the model; an ARPA file if it ends in .arpa or .arpa.gz.
+        corpus: Directory with train, valid and test text. Its vocabulary is closed, `<unk>` a word as any other.
+        text: In place of a corpus, one text, taken as KenLM's lmplz does: `<unk>` is reserved for other words.
+        order: n, the length of the longest n-grams.
+        method: Modified Kneser-Ney, Kneser-Ney, Katz, add-delta, maximum likelihood or stupid backoff.
+        prune: For mkn, drop n-grams seen no more often; a threshold for each length, the last for all longer ones.
+        discount_fallback: For mkn, use discounts 0.5, 1 and 1.5 where the text allows no estimate.
+        skip_symbols: With --text, take `<s>`, `</s>` and `<unk>` in it for white space.
+        delta: For add.
+        level: word or char, with --corpus.
+        min_count: Words seen less often in the training text become `<unk>`, with --corpus.
+        quantise: Keep values in 8 bits; the file is smaller and probabilities sum to 1 but roughly.
+        as_json: Print one JSON object.
+    """
+    begin = time.perf_counter()
+    if corpus is not None and text is None:
+        read = data.directory(corpus, level=level, min_count=min_count)
+        ids, vocab, source = read.train, read.vocab, f"{read.name}:{read.sha256[:8]}"
+    elif text is None or corpus is not None:
+        raise ValueError("fit: give either --corpus or --text")
+    else:
+        ids, vocab = ngram.read_text(data.read_lines(text), skip_symbols=skip_symbols)
+        source = f"{text.name}:{_digest(text)[:8]}"
+    if method != "mkn" and (prune or discount_fallback):
+        raise ValueError(f"fit: prune and discount_fallback are options of mkn, not of {method}")
+    counts = ngram.count(ids, order, size=len(vocab), eos=vocab.eos)
+    if method == "mkn":
+        keep = ngram.kept_words(counts, prune=prune)
+        if corpus is not None and not keep.all():
+            raise ValueError("prune: a corpus keeps all its words, so the first threshold must be 0; see --min-count")
+        fallback = (0.5, 1.0, 1.5) if discount_fallback else None
+        model = ngram.modified_kneser_ney(counts, prune=prune, fallback=fallback)
+        vocab = data.Vocabulary(tuple(s for s, kept in zip(vocab.symbols, keep, strict=True) if kept), vocab.level)
+    else:
+        estimate = {"kn": ngram.kneser_ney, "katz": ngram.katz, "mle": ngram.mle, "stupid": ngram.stupid_backoff}
+        model = ngram.add_delta(counts, delta) if method == "add" else estimate[method](counts)
+    model = ngram.quantise(model) if quantise else model
+    facts = {"method": method, "order": order, "prune": ",".join(map(str, prune)), "corpus": source}
+    signature = evaluate.signature(**{name: value for name, value in facts.items() if value != ""})
+    if _is_arpa(out):
+        write_arpa(out, model, vocab)
+    else:
+        ngram.save(out, model, vocab, method=method, signature=signature)
+    kept = ngram.storage(model)
+    seconds = time.perf_counter() - begin
+    answer = {**kept._asdict(), "words": len(vocab), "tokens": len(ids), "seconds": seconds, "out": str(out)}
+    listed = ", ".join(f"{count:,} {k}-grams" for k, count in enumerate(kept.ngrams, 1))
+    _print({**answer, "signature": signature}, as_json, f"{listed} from {len(ids):,} tokens\n{signature}\n{out}")
+
+
+def evaluate_model(
+    file: Positional[Path], corpus: Path, split: Literal["train", "valid", "test"] = "test", as_json: Json = False
+) -> None:
+    """Measure the exact perplexity of an n-gram model: every token and every end of a line is scored.
+
+    Args:
+        file: The model, or an ARPA file.
+        corpus: Directory of the text.
+        split: train, valid or test.
+        as_json: Print one JSON object.
+    """
+    begin = time.perf_counter()
+    model, vocab, facts = _load(file)
+    if facts.get("method") == "stupid":
+        raise ValueError(f"{file}: stupid backoff is a score, not a distribution, and has no perplexity")
+    text = _split(corpus, split)
+    ids, oov = _encode(vocab, text)
+    logp = np.asarray(jax.jit(ngram.log_prob)(model, ids), float)
+    impossible = int((~np.isfinite(logp)).sum())
+    nll = -float(logp.mean())
+    answer = {"perplexity": None if impossible else float(np.exp(nll)), "nll": None if impossible else nll}
+    answer |= {"tokens": len(ids), "oov": oov, "impossible": impossible, "seconds": time.perf_counter() - begin}
+    signature = evaluate.signature(
+        model=facts.get("signature", f"{file.name}:{_digest(file)[:8]}"),
+        corpus=f"{corpus.resolve().name}:{_digest(text)[:8]}",
+        split=split,
+        tokens=len(ids),
+    )
+    line = (
+        f"{split} perplexity {np.exp(nll):.3f} on {len(ids):,} tokens, {oov:,} not in the vocabulary"
+        if not impossible
+        else f"no {split} perplexity: {impossible:,} of {len(ids):,} tokens have probability 0 or none"
+    )
+    _print({**answer, "signature": signature}, as_json, f"{line}\n{signature}")
+
+
+def generate(
+    file: Positional[Path],
+    prompt: str = "",
+    length: int = 60,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    unknown: bool = False,
+    seed: int = 0,
+    as_json: Json = False,
+) -> None:
+    """Let an n-gram model write on.
+
+    Args:
+        file: The model, or an ARPA file.
+        prompt: Text to start from.
+        length: Tokens to write.
+        temperature: Below 1 plays safe, above 1 dares; 0 always takes the most probable word.
+        top_k: Choose among the k most probable words only.
+        top_p: Choose among the most probable words that hold this much probability only.
+        unknown: Let the model write `<unk>` too.
+        seed: Seed of the choices.
+        as_json: Print one JSON object.
+    """
+    model, vocab, _ = _load(file)
+    lm, params = _language_model(model, vocab)
+    ids = evaluate.generate(
+        lm,
+        params,
+        _prompt(vocab, prompt),
+        jax.random.key(seed),
+        length=length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        exclude=() if unknown else (vocab.unk,),
+    )
+    text = vocab.decode(ids)
+    signature = evaluate.signature(seed=seed, temperature=temperature, top_k=top_k, top_p=top_p)
+    answer = {"prompt": prompt, "text": text, "tokens": len(ids), "signature": signature}
+    _print(answer, as_json, f"{prompt}{' ' * (vocab.level == 'word')}{text}".strip(" "))
+
+
+def complete(file: Positional[Path], text: Positional[str], count: int = 5, as_json: Json = False) -> None:
+    """Suggest the next word, with probabilities.
+
+    Args:
+        file: The model, or an ARPA file.
+        text: What has been written so far.
+        count: How many suggestions.
+        as_json: Print one JSON object.
+    """
+    model, vocab, _ = _load(file)
+    lm, params = _language_model(model, vocab)
+    found = evaluate.suggest(lm, params, _prompt(vocab, text), count=count)
+    words = [{"word": vocab.symbols[i], "probability": p} for i, p in found]
+    lines = "\n".join(f"{w['probability']:8.2%}  {w['word']!r}" for w in words)
+    _print({"text": text, "suggestions": words, "signature": evaluate.signature()}, as_json, lines)
+
+
+def report(
+    file: Positional[Path],
+    corpus: Path | None = None,
+    split: Literal["train", "valid", "test"] = "test",
+    as_json: Json = False,
+) -> None:
+    """Report what a model stores and, given a text, how much of it the model has never seen.
+
+    Args:
+        file: The model, or an ARPA file.
+        corpus: Directory of the text.
+        split: train, valid or test.
+        as_json: Print one JSON object.
+    """
+    model, vocab, facts = _load(file)
+    kept = ngram.storage(model)
+    answer = {"order": model.order, "words": len(vocab), **kept._asdict()}
+    columns = [("n-grams", [f"{n:,}" for n in kept.ngrams]), ("MB", [f"{size / 1e6:.2f}" for size in kept.bytes])]
+    if corpus is not None:
+        unseen = ngram.sparsity(model, _encode(vocab, _split(corpus, split))[0])
+        answer |= unseen._asdict()
+        for title, shares in (("unseen n-grams", unseen.unseen_ngram), ("unseen contexts", unseen.unseen_context)):
+            columns.append((title, [f"{share:.1%}" for share in shares]))
+    answer["signature"] = facts.get("signature", evaluate.signature(model=file.name))
+    lines = ["  ".join([" n", *(title.rjust(15) for title, _ in columns)])]
+    lines += ["  ".join([f"{k + 1:2}", *(cells[k].rjust(15) for _, cells in columns)]) for k in range(model.order)]
+    _print(answer, as_json, "\n".join(lines))
+
+
+def arpa(file: Positional[Path], out: Path, as_json: Json = False) -> None:
+    """Write a model as an ARPA file, or an ARPA file as a model.
+
+    Args:
+        file: The model, or an ARPA file.
+        out: An ARPA file if it ends in .arpa or .arpa.gz, else a model.
+        as_json: Print one JSON object.
+    """
+    model, vocab, facts = _load(file)
+    if _is_arpa(out):
+        write_arpa(out, model, vocab)
+    else:
+        ngram.save(out, model, vocab, **facts)
+    answer = {"ngrams": ngram.storage(model).ngrams, "out": str(out), "signature": evaluate.signature(model=file.name)}
+    _print(answer, as_json, str(out))
+
+
+commands = {
+    "fit": fit,
+    "eval": evaluate_model,
+    "generate": generate,
+    "complete": complete,
+    "report": report,
+    "arpa": arpa,
+}
+
+
+def _is_arpa(path: Path) -> bool:
+    return path.name.endswith((".arpa", ".arpa.gz"))
+
+
+def _load(file: Path):
+    """Return `(model, vocab, facts)` of a file, which its first bytes tell to be ours or ARPA's."""
+    with file.open("rb") as stream:
+        ours = stream.read(9)[8:] == b"{"
+    return ngram.load(file) if ours else (*read_arpa(file), {})
+
+
+def _language_model(model, vocab):
+    return ngram.ngram(len(vocab), model.order, eos=vocab.eos), Params((), (), model)
+
+
+def _split(corpus: Path, split: str) -> Path:
+    """Return the file of one split of a corpus."""
+    for layout in LAYOUTS:
+        if (corpus / layout.format(split)).is_file():
+            return corpus / layout.format(split)
+    raise ValueError(f"corpus: {corpus} holds no {' or '.join(layout.format(split) for layout in LAYOUTS)}")
+
+
+def _encode(vocab, path: Path) -> tuple[np.ndarray, int]:
+    """Return the ids of a text and how many of its tokens are not in the vocabulary."""
+    get = vocab.index.get
+    ids = np.array([get(t, -1) for line in data.read_lines(path) for t in data.tokenize(line, vocab.level)], np.int32)
+    return np.where(ids < 0, vocab.unk, ids).astype(np.int32), int((ids < 0).sum())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _prompt(vocab, text: str) -> list[int]:
+    return [vocab.eos, *vocab.encode(text)[:-1].tolist()]
+
+
+def _print(answer: dict, as_json: bool, text: str) -> None:
+    print(json.dumps(answer) if as_json else text)
