@@ -66,7 +66,8 @@ def add(x, y):
 
 def log_norm(x, exponent=0, batch: int = 0):
     """Return the natural log of the 2-norm of each batch entry of the tree x 2^exponent, without under- or overflow."""
-    return log_norm_of_rescaled(*rescale(x, jnp.asarray(exponent, jnp.int32), batch), batch)
+    x, exponent = rescale(x, jnp.asarray(exponent, jnp.int32), batch)
+    return log_norm_of_rescaled(x, exponent, batch)
 
 
 def log_norm_of_rescaled(x, exponent, batch: int = 0):
