@@ -30,7 +30,8 @@ def jacobian_product_norms(jacobians, *, ord="fro", starts=None, max_lag: int | 
 
     The running product is brought back to size one at every step by a power of two, which rounds nothing,
     and the powers are summed as integers: the log at lag 10,000 is right to 1e-4 in float32, where the
-    plain product is exactly 0 or inf. The norm of a product is at most, and mostly well below, the product
+    plain product is exactly 0 or inf. (What is left is the rounding of each product of matrices, which
+    grows where a factor all but annihilates the product so far.) The norm of a product is at most, and mostly well below, the product
     of the norms. One start gives one profile; for "the" profile take quantiles over starts
     (`jnp.nanquantile(norms.log, q, axis=0)`).
 

@@ -42,9 +42,9 @@ def exact_log_norms(factors):
         return float(mpmath.log(mpmath.mnorm(product, "f"))), float(mpmath.log(spectral))
 
 
-@pytest.mark.parametrize("gain", [0.5, 3.0])
+@pytest.mark.parametrize("gain", [0.3, 2.0])
 def test_product_norms_in_float32_at_lag_10_000(gain):
-    factors = gain * jax.random.normal(jax.random.key(1), (10_000, 2, 2), jnp.float32)
+    factors = gain * jax.random.normal(jax.random.key(1), (10_000, 4, 4), jnp.float32)
     with np.errstate(all="ignore"):
         assert not 0 < abs(reduce(np.matmul, np.asarray(factors))).max() < np.inf
     for ord, exact in zip(("fro", 2), exact_log_norms(factors), strict=True):
