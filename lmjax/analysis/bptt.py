@@ -116,9 +116,9 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
         share = (through_state * power(exponents) + losses * power(0)) / jnp.where(squared == 0, 1, squared)
         return jnp.where(squared == 0, 0, share)
 
-    shares = [shares(k, g) for k, g in enumerate(jax.tree.leaves(gradient))]
+    each = [shares(k, g) for k, g in enumerate(jax.tree.leaves(gradient))]
     return Contributions(
-        gradient, lax.map(log_norms, (of_t, cts, exponents), batch_size=TOGETHER), jax.tree.unflatten(tree, shares)
+        gradient, lax.map(log_norms, (of_t, cts, exponents), batch_size=TOGETHER), jax.tree.unflatten(tree, each)
     )
 
 

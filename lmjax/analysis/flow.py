@@ -151,7 +151,7 @@ def state_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=
     """
     run = trajectory(cell, params, state, xs, mask)
     losses, direct = direct_gradients(loss, params, run.states, ys, mask)
-    return _sweep(run, losses, direct, targets, _state_norms)
+    return GradientMap(losses, *_sweep(run, losses, direct, targets, _state_norms))
 
 
 @partial(jax.jit, static_argnames=("cell", "loss"))
@@ -174,7 +174,7 @@ def input_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=
     """
     run = trajectory(cell, params, state, xs, mask)
     losses, direct = direct_gradients(loss, params, run.states, ys, mask)
-    return _sweep(run, losses, direct, targets, _input_norms)
+    return GradientMap(losses, *_sweep(run, losses, direct, targets, _input_norms))
 
 
 @partial(jax.jit, static_argnames=("cell", "loss"))
@@ -199,8 +199,8 @@ def recurrent_contribution_map(cell, params, state, xs, loss, ys, *, targets=Non
     losses, direct = direct_gradients(loss, params, run.states, ys, mask)
     if losses.ndim > 1:
         raise ValueError(f"recurrent_contribution_map: loss must be a scalar a step, got shape {losses.shape[1:]}")
-    flow = _sweep(run, losses, direct, targets, _recurrent_norms)
-    return {name: flow._replace(log_norm=log) for name, log in flow.log_norm.items()}
+    targets, logs = _sweep(run, losses, direct, targets, _recurrent_norms)
+    return {name: GradientMap(losses, targets, log) for name, log in logs.items()}
 
 
 @partial(jax.jit, static_argnames=("cell", "loss", "max_lag"))
@@ -272,12 +272,11 @@ def bidirectional_gradient_maps(
     ahead = trajectory(forward, params[0], forward.start(params[0]), xs, mask)
     back = trajectory(backward, params[1], backward.start(params[1]), flip(xs), flip(mask))
     losses, direct = direct_gradients(loss, params, (ahead.states, flip(back.states)), ys, mask)
-    targets = jnp.arange(len(losses)) if targets is None else jnp.asarray(targets)
-    mirrored = _sweep(back, losses, flip(direct[1]), len(losses) - 1 - targets, _state_norms)
-    return (
-        _sweep(ahead, losses, direct[0], targets, _state_norms),
-        GradientMap(losses, targets, mirrored.log_norm[:, ::-1]),
-    )
+    mirrored = None if targets is None else len(losses) - 1 - jnp.asarray(targets)
+    targets, to_forward = _sweep(ahead, losses, direct[0], targets, _state_norms)
+    _, to_backward = _sweep(back, losses, flip(direct[1]), mirrored, _state_norms)
+    to_backward = to_backward[:, ::-1] if mirrored is not None else to_backward[::-1, ::-1]
+    return GradientMap(losses, targets, to_forward), GradientMap(losses, targets, to_backward)
 
 
 def _state_norms(pull, cts, exponents):
@@ -293,36 +292,33 @@ def _recurrent_norms(pull, cts, exponents):
     return lax.map(norms, (cts, exponents), batch_size=8)  # one may be of the size of the matrix
 
 
-def _sweep(run: Trajectory, losses, direct, targets, measure) -> GradientMap:
+def _sweep(run: Trajectory, losses, direct, targets, measure):
     """Carry the gradients of the target losses back over all steps, and measure them at each.
 
     For all losses the stack of gradients grows: it has rows for the losses of a block only from that block
     on, which saves almost half of the work of a stack of T rows.
+
+    Returns:
+        `(targets [R], measures [R, T, ...])`.
     """
     length = len(losses)
-    if targets is None:
-        targets = jnp.arange(length)
-        blocks = min(8, -(-length // BLOCK))
-        edges = [round(k * length / blocks) for k in range(blocks + 1)]
-        entering = [targets[a:b] for a, b in pairwise(edges)]
-    else:
-        targets, edges = jnp.asarray(targets), [0, length]
-        entering = [targets]
-    stack = jax.tree.map(lambda d: jnp.zeros((0, *d.shape[1:]), d.dtype), direct)
-    stack, rows, columns = (stack, jnp.zeros((0, *losses.shape[1:]), jnp.int32)), targets[:0], []
-    for (a, b), new in list(zip(pairwise(edges), entering, strict=True))[::-1]:
-        stack = jax.tree.map(lambda x, n=len(new): jnp.concatenate([jnp.zeros((n, *x.shape[1:]), x.dtype), x]), stack)
-        rows = jnp.concatenate([new, rows])
+    blocks = min(8, -(-length // BLOCK)) if targets is None else 1
+    targets = jnp.arange(length) if targets is None else jnp.asarray(targets)
+    edges = [k * length // blocks for k in range(blocks + 1)]
+    stack = jax.tree.map(lambda x: x[:0], (direct, jnp.zeros(losses.shape, jnp.int32)))
+    columns: list = []
+    for a, b in reversed(list(pairwise(edges))):
+        rows = targets[a:] if blocks > 1 else targets
+        stack = jax.tree.map(partial(_lengthen, count=len(rows), axis=0, value=0), stack)
         block = jax.tree.map(lambda x, a=a, b=b: x[a:b], (jnp.arange(length), run.steps, direct))
         stack, log = lax.scan(partial(_sweep_step, run, rows, measure), stack, block, reverse=True)
-        columns.insert(0, jax.tree.map(partial(_earlier_rows, len(targets)), log))
-    log = jax.tree.map(lambda *blocks: jnp.swapaxes(jnp.concatenate(blocks), 0, 1), *columns)
-    return GradientMap(losses, targets, log)
+        columns.insert(0, jax.tree.map(partial(_lengthen, count=len(targets), axis=1, value=-jnp.inf), log))
+    return targets, jax.tree.map(lambda *parts: jnp.swapaxes(jnp.concatenate(parts), 0, 1), *columns)
 
 
-def _earlier_rows(count, log):
-    """Put rows of -inf before the rows of a block, for the losses before it."""
-    return jnp.pad(log, [(0, 0), (count - log.shape[1], 0), *[(0, 0)] * (log.ndim - 2)], constant_values=-jnp.inf)
+def _lengthen(x, count, axis, value):
+    """Put `value` before an axis, to the length `count`."""
+    return jnp.pad(x, [(count - n if k == axis else 0, 0) for k, n in enumerate(x.shape)], constant_values=value)
 
 
 def _sweep_step(run, rows, measure, stack, at_t):

@@ -59,7 +59,8 @@ def from_nnx(make, n_in: int) -> Cell:
     """
     from flax import nnx
 
-    graph, param_shapes, rest = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))), nnx.Param, ...)
+    shapes = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    graph, param_shapes, rest = nnx.split(shapes, nnx.Param, ...)  # type: ignore[misc]
     if jax.tree.leaves(rest):
         kinds = sorted({type(v).__name__ for v in jax.tree.leaves(rest, is_leaf=lambda v: isinstance(v, nnx.Variable))})
         raise ValueError(f"from_nnx: the module must hold nnx.Params alone, got {kinds} besides")
@@ -70,7 +71,7 @@ def from_nnx(make, n_in: int) -> Cell:
         return nnx.merge(graph, state, rest)
 
     def carry(batch_shape):
-        return nnx.eval_shape(lambda: make(nnx.Rngs(0))).initialize_carry((*batch_shape, n_in), rngs=nnx.Rngs(0))
+        return shapes.initialize_carry((*batch_shape, n_in), rngs=nnx.Rngs(0))
 
     return Cell(
         init=lambda key: nnx.to_pure_dict(nnx.state(make(nnx.Rngs(params=key)), nnx.Param)),

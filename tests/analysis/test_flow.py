@@ -95,6 +95,12 @@ def test_both_ways_of_a_bidirectional_encoder():
     expected = jax.jit(jax.jacrev(losses))(zeros)
     np.testing.assert_allclose(maps[0].log_norm, log_norm(expected[0]), atol=1e-10)
     np.testing.assert_allclose(maps[1].log_norm, log_norm(jnp.concatenate(expected[1], -1)), atol=1e-10)
+    targets = jnp.array([3, 0])
+    some = analysis.bidirectional_gradient_maps(
+        forward, backward, params, xs, loss, jnp.ones((5, 1)), targets=targets
+    )  # fmt: skip
+    for part, whole in zip(some, maps, strict=True):
+        np.testing.assert_allclose(part.log_norm, whole.log_norm[targets], atol=1e-12)
 
 
 def test_sequences_of_a_batch_keep_their_own_norms_and_masks(some):
