@@ -14,8 +14,8 @@ FLOORS = {
     **dict.fromkeys(["models", "analysis"], 2),
     "evaluate": 3,
     **dict.fromkeys(["train", "plot", "interop"], 4),
-    **dict.fromkeys(["ngram_cli", "report"], 5),
-    **dict.fromkeys(["cli", "__main__"], 6),
+    "report": 5,
+    "cli": 6,
     "__init__": 7,
 }
 
