@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lmjax import cli
+from lmjax.cli import recurrent
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +86,9 @@ def test_diagnose_writes_one_page_with_all_in_it(call, trained, tmp_path):
 
 
 def test_demo_compares_the_two_cells(call, tmp_path, monkeypatch, corpus):
-    monkeypatch.setattr(cli.data, "stdlib", lambda **_: cli.data.directory(corpus))
-    monkeypatch.setattr(cli, "DEMO_MODEL", cli.Model(n=8))
-    monkeypatch.setattr(cli, "DEMO_EPOCHS", 1)
+    monkeypatch.setattr(recurrent.data, "stdlib", lambda **_: recurrent.data.directory(corpus))
+    monkeypatch.setattr(recurrent, "DEMO_MODEL", recurrent.Model(n=8))
+    monkeypatch.setattr(recurrent, "DEMO_EPOCHS", 1)
     status, out, err = call("demo", "--out", tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert status == 0 and out.splitlines()[-1].endswith("report.html")
