@@ -43,6 +43,12 @@ def jax_ways(kind, n, length, max_lag):
     def diagnosis(f, **options):
         return lambda p, xs, ys: f(cell, p, state, xs, loss, ys, **options)
 
+    def bare_sweep(p, xs, ys):
+        """The products and slopes that a band of a vanilla cell cannot do without, and nothing else."""
+        _, h = scan(cell, p, state, xs)
+        first = jnp.ones((max_lag + 1, n))
+        return jax.lax.scan(lambda cts, h: ((cts * (1 - h**2)) @ p.w_h.T, None), first, h, reverse=True)[0]
+
     programs = {
         "jax.grad, lmjax unroll": jax.grad(total(unroll)),
         "jax.grad, lax.scan": jax.grad(total(scan)),
@@ -52,6 +58,8 @@ def jax_ways(kind, n, length, max_lag):
         "contributions": diagnosis(analysis.bptt_contributions),
         "profile": diagnosis(analysis.state_gradients),
     }
+    if kind == "rnn":
+        programs[f"bare sweep of {max_lag + 1} rows"] = bare_sweep
     compiled = {name: jax.jit(f).lower(params, xs, ys).compile() for name, f in programs.items()}
     ways = {name: lambda f=f: jax.block_until_ready(f(params, xs, ys)) for name, f in compiled.items()}
     memory = {name: f.memory_analysis().temp_size_in_bytes / 2**20 for name, f in compiled.items()}
@@ -131,7 +139,7 @@ def main():
         return print_peak(args.peak, args.n, args.length)
 
     ways, memory, arrays = jax_ways(args.cell, args.n, args.length, args.max_lag)
-    ours = [name for name in ways if "jax.grad" not in name]
+    ours = [name for name in ways if not name.startswith(("jax.grad", "bare"))]
     if args.torch:
         if args.cell != "rnn":
             parser.error("torch's ways are written out for the vanilla cell: --cell rnn")
@@ -153,7 +161,7 @@ def main():
     config = {"cell": args.cell, "n": args.n, "T": args.length, "rounds": args.rounds, "jax": jax.__version__}
     for work in ours:
         for peer in (name for name in ways if name not in ours):
-            if peer.startswith("torch") and work != "all-pairs map":
+            if peer.startswith("torch") and work != "all-pairs map" or peer.startswith("bare") and "band" not in work:
                 continue
             ratios = np.array(seconds[work]) / np.array(seconds[peer])
             low, ratio, high = np.quantile(ratios, (0.25, 0.5, 0.75)).round(4).tolist()
