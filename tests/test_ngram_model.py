@@ -17,7 +17,12 @@ from lmjax.models import ngram as ng
 IDS, VOCAB = ng.read_text(read_lines(Path(__file__).parent / "golden" / "story.txt"))
 COUNTS = ng.count(IDS, 4, size=len(VOCAB), eos=VOCAB.eos)
 MODEL = ng.modified_kneser_ney(COUNTS)
-MODELS = {"mkn": MODEL, "mle": ng.mle(COUNTS), "stupid": ng.stupid_backoff(COUNTS), "8 bits": ng.quantise(MODEL)}
+MODELS = {
+    "mkn": MODEL,
+    "mle": ng.mle(COUNTS),
+    "stupid": ng.stupid_backoff(COUNTS),
+    "8 bits": ng.quantise(MODEL),
+}
 LM = ng.ngram(len(VOCAB), 4, eos=VOCAB.eos)
 TEXT = np.roll(IDS, 5)[:300]  # seen and unseen, and it ends in the middle of a sentence
 
