@@ -23,16 +23,16 @@ from lmjax.data import tasks
 
 @dataclass(frozen=True)
 class Config:
-    every: tuple[int, ...] = (1, 10, 100)  # k
-    n: int = 128
+    every: tuple[int, ...] = (1, 10, 50)  # k
+    n: int = 64
     length: int = 64
     batch: int = 32
     watched: int = 4  # sequences of the batch that the diagnoses see
-    steps: int = 200
-    rounds: int = 3
+    steps: int = 50
+    rounds: int = 8
 
 
-FAST = Config(every=(1, 5), n=4, length=8, batch=4, watched=2, steps=10, rounds=1)
+FAST = Config(every=(5,), n=4, length=8, batch=4, watched=2, steps=10, rounds=1)
 
 
 def run(cfg: Config) -> dict:

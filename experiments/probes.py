@@ -1,8 +1,9 @@
-"""Which diagnosis at initialisation foretells whether a cell will learn a task of long memory?
+"""Which diagnosis foretells whether a cell will learn a task of long memory, and how early?
 
-Vanilla, orthogonal, IRNN, LSTM and GRU are diagnosed before training and then trained on the adding
-problem, copy memory and temporal order. A cell's outcome is its test loss over the loss of the best
-guess that remembers nothing; each diagnosis is judged by its rank correlation with the outcome.
+Vanilla, orthogonal, IRNN, LSTM and GRU are trained on the adding problem, copy memory and temporal order,
+and diagnosed before and all along. A cell's outcome is its test loss over the loss of the best guess that
+remembers nothing. A diagnosis, at each moment, is judged by its rank correlation with the outcome over the
+cells of a task, averaged over the tasks.
 """
 
 import json
@@ -46,76 +47,83 @@ class Config:
     cells: tuple[str, ...] = tuple(CELLS)
     tasks: tuple[str, ...] = tuple(TASKS)
     length: int = 60  # T of every task
-    n: int = 64  # size of the hidden vector
-    steps: int = 3000
+    n: int = 48  # size of the hidden vector
+    rounds: int = 20  # a diagnosis before each
+    steps: int = 100  # of training, a round
     batch: int = 32
     rate: float = 2e-3
     max_norm: float = 1.0
-    sequences: int = 32  # that the diagnoses see
+    sequences: int = 16  # that the diagnoses see
     test: int = 1000  # sequences that the outcome is measured on
     seed: int = 0
 
 
-FAST = Config(cells=("vanilla", "LSTM"), tasks=("adding",), length=12, n=6, steps=20, batch=4, sequences=3, test=20)
+FAST = Config(("IRNN",), ("adding",), length=12, n=6, rounds=2, steps=9, batch=4, sequences=3, test=20)
 
 
 def run(cfg: Config) -> dict:
-    rows, profiles = [], {}
+    rows = []
     for task in cfg.tasks:
         for cell in cfg.cells:
-            profile, diagnosis, outcome, losses = jax.device_get(probe(cfg, task, cell))
-            profiles[f"{cell}, {task}"] = profile.tolist()
-            row = {name: float(value) for name, value in diagnosis.items()}
-            rows.append({"task": task, "cell": cell, "outcome": float(outcome), **row, "losses": losses.tolist()})
-    outcomes = [row["outcome"] for row in rows]
-    foretold = {name: rank_correlation([row[name] for row in rows], outcomes) for name in DIAGNOSES}
-    return {"config": asdict(cfg), "rows": rows, "foretold": foretold, "profiles": profiles}
+            outcome, losses, profiles, diagnoses = jax.device_get(probe(cfg, task, cell))
+            row = {name: values.tolist() for name, values in diagnoses.items()}  # [rounds] each
+            row |= {"losses": losses.tolist(), "profiles": profiles[:2].tolist()}  # before round 1 and round 2
+            rows.append({"task": task, "cell": cell, "outcome": float(outcome), **row})
+    own = [[row for row in rows if row["task"] == task] for task in cfg.tasks]
+    foretold = {
+        name: [
+            float(np.mean([rank_correlation([r[name][k] for r in rs], [r["outcome"] for r in rs]) for rs in own]))
+            for k in range(cfg.rounds)
+        ]
+        for name in DIAGNOSES
+    }
+    return {"config": asdict(cfg), "rows": rows, "foretold": foretold}
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def probe(cfg: Config, task_name: str, cell_name: str):
-    """Diagnose a cell, train it, test it; losses are relative to that of the best guess without memory."""
+    """Train a cell, diagnose it before each round, test it; losses are relative to the task's baseline."""
     task = TASKS[task_name](cfg.length)
     cell = CELLS[cell_name](task.n_in, cfg.n)
-    keys = jax.random.split(jax.random.key(cfg.seed), 5)
+    keys = jax.random.split(jax.random.key(cfg.seed), 6)
     params = {
         "cell": cell.init(keys[0]),
         "w": jax.random.normal(keys[1], (cfg.n, task.n_out)) / cfg.n**0.5,
         "b": jnp.zeros(task.n_out),
     }
-
-    def loss(params, key, batch):
-        xs, ys = task.sample(key, batch)
-        _, states = unroll(cell, params["cell"], cell.start(params["cell"], (batch,)), xs)
-        return task.loss(cell.read(params["cell"], states) @ params["w"] + params["b"], ys) / task.baseline
-
     opt = optax.chain(analysis.clip_by_global_norm(cfg.max_norm), optax.adam(cfg.rate))
+
+    def loss(params, sample):
+        xs, ys = sample
+        _, states = unroll(cell, params["cell"], cell.start(params["cell"], xs.shape[1:2]), xs)
+        return task.loss(cell.read(params["cell"], states) @ params["w"] + params["b"], ys) / task.baseline
 
     def step(carry, key):
         params, state = carry
-        value, gradient = jax.value_and_grad(loss)(params, key, cfg.batch)
+        value, gradient = jax.value_and_grad(loss)(params, task.sample(key, cfg.batch))
         updates, state = opt.update(gradient, state)
-        return (optax.apply_updates(params, updates), state), value
+        return (optax.apply_updates(params, updates), state), (value, jnp.log(state[0].norm))
 
-    profile = lag_profile(cell, params["cell"], task.sample(keys[2], cfg.sequences)[0], keys[3])
-    spectra = [analysis.recurrent_spectrum(w) for w in recurrent_weights(params["cell"]).values()]
-    diagnosis = {
-        "reach": jnp.abs(jnp.median(profile[:, -1])),
-        "radius": jnp.abs(jnp.concatenate([spectrum.spectral_radius for spectrum in spectra]).mean() - 1),
-        "norm": jnp.abs(jnp.log(optax.tree.norm(jax.grad(loss)(params, keys[2], cfg.sequences)))),
-    }
-    (params, _), losses = jax.lax.scan(step, (params, opt.init(params)), jax.random.split(keys[4], cfg.steps))
-    every = -(-cfg.steps // 100)
-    return profile, diagnosis, loss(params, keys[3], cfg.test), losses[::every]
+    def one_round(carry, keys):
+        profile = lag_profile(cell, carry[0]["cell"], watched, directions)
+        weights = recurrent_weights(carry[0]["cell"]).values()
+        radius = jnp.concatenate([analysis.recurrent_spectrum(w).spectral_radius for w in weights]).mean()
+        carry, (losses, log_norms) = jax.lax.scan(step, carry, keys)
+        diagnoses = {"reach": jnp.median(profile[:, -1]), "radius": radius - 1, "norm": log_norms[0]}
+        return carry, (losses.mean(), profile, jax.tree.map(jnp.abs, diagnoses))
+
+    watched = task.sample(keys[2], cfg.sequences)[0]
+    directions = jax.random.normal(keys[3], (cfg.sequences, cfg.n))
+    steps = jax.random.split(keys[4], (cfg.rounds, cfg.steps))
+    (params, _), trace = jax.lax.scan(one_round, (params, opt.init(params)), steps)
+    return loss(params, task.sample(keys[5], cfg.test)), *trace
 
 
-def lag_profile(cell, params, xs, key):
-    """Give ln || dh_T/dh_j^T v ||, lag 0 set to 0, for a random direction v of every sequence: `[sequences, lags]`."""
-    sequences = xs.shape[1]
-    h = cell.read(params, cell.start(params, (sequences,)))
-    last = jnp.zeros((len(xs), *h.shape)).at[-1].set(jax.random.normal(key, h.shape))
+def lag_profile(cell, params, xs, v):
+    """Give ln || (dh_T/ds_{T-l})^T v || over that of lag 0, one direction v a sequence: `[sequences, T]`."""
+    last = jnp.zeros((len(xs), *v.shape)).at[-1].set(v)
     along = lambda params, state, v: (cell.read(params, state) * v).sum(-1)
-    flow = analysis.state_gradients(cell, params, cell.start(params, (sequences,)), xs, along, last)
+    flow = analysis.state_gradients(cell, params, cell.start(params, v.shape[:1]), xs, along, last)
     return (flow.log_total - flow.log_total[-1])[::-1].T
 
 
@@ -126,25 +134,33 @@ def rank_correlation(a, b) -> float:
 
 
 def figure(result: dict):
-    cfg, rows, foretold = Config(**result["config"]), result["rows"], result["foretold"]
+    cfg, rows, task = Config(**result["config"]), result["rows"], result["config"]["tasks"][0]
     with plt.style.context(plot.STYLE):
-        fig, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), width_ratios=[4, 4, 3])
-        task = cfg.tasks[0]
-        profiles = {cell: np.array(result["profiles"][f"{cell}, {task}"]) for cell in cfg.cells}
-        plot.lag_profiles(profiles, ylabel=r"$\|\partial h_T/\partial h_{T-\ell}\|$, random direction", ax=left)
-        left.set_title(f"before training, {task}")
-        for cell, colour in zip(cfg.cells, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False):
-            middle.plot([], [], "s", color=colour, label=cell)
-            for task, marker in zip(cfg.tasks, "o^D", strict=False):
-                (row,) = (row for row in rows if (row["cell"], row["task"]) == (cell, task))
-                middle.plot(row["reach"], row["outcome"], marker, color=colour)
-        for task, marker in zip(cfg.tasks, "o^D", strict=False):
-            middle.plot([], [], marker, color="0.4", label=task)
-        middle.axhline(1, color="0.4", linestyle=":")
-        middle.set(xlabel=DIAGNOSES["reach"] + " before", ylabel="loss after training / without memory", yscale="log")
-        middle.legend(ncols=2)
-        right.barh([DIAGNOSES[name] for name in foretold], list(foretold.values()), color="0.6", height=0.5)
-        right.set(xlim=(-1, 1), xlabel="rank correlation with the loss after")
+        fig, axes = plt.subplots(2, 2, figsize=(11, 7.6))
+        for k, (ax, title) in enumerate(zip(axes[0], ("before training", f"after {cfg.steps} steps"), strict=True)):
+            profiles = {row["cell"]: np.array(row["profiles"][k]) for row in rows if row["task"] == task}
+            plot.lag_profiles(profiles, ylabel=r"$\|\partial h_T/\partial h_{T-\ell}\|$, random direction", ax=ax)
+            ax.set_title(f"{task}, {title}")
+        left, right = axes[1]
+        colours = dict(zip(cfg.cells, plt.rcParams["axes.prop_cycle"].by_key()["color"], strict=False))
+        markers = dict(zip(cfg.tasks, "o^D", strict=False))
+        for row in rows:
+            left.plot(row["reach"][1], row["outcome"], markers[row["task"]], color=colours[row["cell"]])
+        for cell, colour in colours.items():
+            left.plot([], [], "s", color=colour, label=cell)
+        for task, marker in markers.items():
+            left.plot([], [], marker, color="0.5", label=task)
+        left.axhline(1, color="0.4", linestyle=":")
+        left.set(
+            xlabel=DIAGNOSES["reach"] + f" after {cfg.steps} steps", ylabel="test loss / without memory", yscale="log"
+        )
+        left.legend(ncols=2)
+        for name, values in result["foretold"].items():
+            right.plot(cfg.steps * np.arange(cfg.rounds), values, label=DIAGNOSES[name])
+        right.set(
+            xlabel="steps trained when diagnosed", ylabel="rank correlation with the test loss", ylim=(-1.05, 1.05)
+        )
+        right.legend()
     return fig
 
 
@@ -153,14 +169,12 @@ def main(cfg: Config = Config(), out: Path = Path("out/probes")) -> None:
     (out / "probes.json").write_text(json.dumps(run(cfg)))
     result = json.loads((out / "probes.json").read_text())
     figure(result).savefig(out / "probes.png")
+    print(f"{'task':16}{'cell':12}{'test loss':>10}" + "".join(f"{name:>10}{'later':>8}" for name in DIAGNOSES))
     for row in result["rows"]:
-        print(
-            "  ".join(
-                f"{row[name]:>14.4g}" if name not in ("task", "cell") else f"{row[name]:14}"
-                for name in ("task", "cell", "outcome", *DIAGNOSES)
-            )
-        )
-    print(result["foretold"])
+        values = "".join(f"{row[name][0]:10.3g}{row[name][1]:8.3g}" for name in DIAGNOSES)
+        print(f"{row['task']:16}{row['cell']:12}{row['outcome']:10.2g}{values}")
+    for name, values in result["foretold"].items():
+        print(f"{name}: rank correlation with the test loss {values[0]:.2f} before, {values[1]:.2f} after a round")
 
 
 if __name__ == "__main__":

@@ -273,10 +273,11 @@ def _record(step, reverse, params, state, inputs, mask):
         return jax.tree.unflatten(tree, [next(kinds[v]) for v in varies])
 
     like = jax.eval_shape(lambda *args: args, params, _split(state)[0], zero(inputs))
-    return (final, states), Partial(partial(_pullback, linear_step, like, reverse), constant, varying)
+    length = len(jax.tree.leaves((inputs, inputs_int))[0])
+    return (final, states), Partial(partial(_pullback, linear_step, like, length, reverse), constant, varying)
 
 
-def _pullback(linear_step, like, reverse, constant, varying, ct_final, ct_states) -> Gradients:
+def _pullback(linear_step, like, length, reverse, constant, varying, ct_final, ct_states) -> Gradients:
     """Transpose the linearised recurrence: a reverse scan for the state, then all T steps at once."""
 
     def body(ct, at_t):
@@ -286,12 +287,11 @@ def _pullback(linear_step, like, reverse, constant, varying, ct_final, ct_states
         return ct_previous, ct
 
     ct_final, ct_states = _split(ct_final)[0], _split(ct_states)[0]
-    ct_first, cts = lax.scan(body, ct_final, (varying, ct_states), reverse=not reverse)
+    ct_first, cts = lax.scan(body, ct_final, (varying, ct_states), length, reverse=not reverse)
 
     def all_steps(params, states, xs):
         return jax.vmap(lambda linear, s, x: linear_step(constant, linear)(params, s, x))(varying, states, xs)
 
-    length = len(jax.tree.leaves(varying)[0])
     stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((length, *x.shape), x.dtype), like[1:])
     ct_params, _, ct_inputs = jax.linear_transpose(all_steps, like[0], *stacked)(cts)
     return Gradients(ct_params, ct_first, ct_inputs, cts)

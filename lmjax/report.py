@@ -11,7 +11,7 @@ import numpy as np
 from lmjax import analysis, plot
 from lmjax.cell import recurrent_weights
 from lmjax.models import LanguageModel
-from lmjax.train import History
+from lmjax.train import History, learning_curve
 
 __all__ = ["Section", "Subject", "diagnose", "page"]
 
@@ -63,9 +63,7 @@ def diagnose(subjects: list[Subject], ids: np.ndarray) -> tuple[list[Section], d
 def _training(subjects, numbers) -> Section | None:
     curves = {}
     for name, *_, history, _ in (s for s in subjects if s.history):
-        smooth = max(len(history.loss) // 50, 1)
-        loss = np.convolve(history.loss, np.ones(smooth) / smooth, "valid")
-        curves[name] = (history.tokens[smooth - 1 :], np.exp(loss), history.valid)
+        curves[name] = learning_curve(history)
         numbers[name]["valid_perplexity"] = min(valid for _, valid in history.valid)
     if not curves:
         return None
@@ -118,17 +116,17 @@ def _lags(subjects, ids, numbers) -> Section:
         lag = min(LAG, len(xs))
         jacobians = analysis.step_jacobians(lm.cell, params.cell, lm.cell.start(params.cell), xs)
         starts = np.linspace(0, len(xs) - lag, STARTS).astype(int)
-        norms = analysis.jacobian_product_norms(jacobians, ord=2, starts=starts, max_lag=lag)
+        norms = analysis.jacobian_product_norms(jacobians, starts=starts, max_lag=lag)
         profiles[name] = np.asarray(norms.log)
         halfway = np.median(profiles[name][:, lag // 2])
         numbers[name]["log_jacobian_norm_at_lag"] = {str(lag // 2): float(halfway)}
         said.append(f"{name} 10^{halfway / np.log(10):.1f}")
     text = (
-        f"The largest factor by which a change of the state at step j can reach the state at step i = j + l: spectral "
-        f"norm of the product of the steps' Jacobians, median and bands over {STARTS} starts. At lag {lag // 2}: "
+        f"How much of a change of the state at step j is left in the state at step i = j + l: Frobenius norm of the "
+        f"product of the steps' Jacobians, median and bands over {STARTS} starts. At lag {lag // 2}: "
         f"{'; '.join(said)}."
     )
-    axes = plot.lag_profiles(profiles, ylabel=r"$\|\partial s_i/\partial s_j\|_2$")
+    axes = plot.lag_profiles(profiles, ylabel=r"$\|\partial s_i/\partial s_j\|_F$")
     return Section("Norm of dh_i/dh_j against lag", text, (plot.data_uri(axes),))
 
 

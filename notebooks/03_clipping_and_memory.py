@@ -127,16 +127,17 @@ for name, params in {"before": before, "after": after}.items():
 plot.gate_scatter({name: analysis.gate_saturation(gate) for name, gate in gates.items()})
 
 # %% [markdown]
-# The horizon is the lag at which the gradient has shrunk to a hundredth; it is measured on the whole
-# recurrence, the paths through $h$ included, and need not agree with the forget gates.
+# The horizon is the lag at which the gradient has shrunk to a tenth; it is measured on the whole recurrence,
+# the paths through $h$ included, and need not agree with the forget gates.
 
 # %%
-profiles = {}
+profiles, longest = {}, len(xs) // 2
 for name, cell in networks.items():
     params = runs[name][1]["cell"]
     jacobians = analysis.step_jacobians(cell, params, cell.start(params), xs[:, 0])
-    profiles[name] = analysis.jacobian_product_norms(jacobians, max_lag=len(xs) // 2, starts=jnp.arange(8)).log
-    horizon = analysis.memory_horizon(profiles[name])
+    profiles[name] = analysis.jacobian_product_norms(jacobians, max_lag=longest, starts=jnp.arange(8)).log
+    horizon = analysis.memory_horizon(profiles[name], fraction=0.1)
     lag, tau = jnp.median(horizon.lag), jnp.median(horizon.time_constant)
-    print(f"{name}: under 1 % after {lag} steps, time constant {tau:.1f} steps")
+    reach = f"after {lag:.0f} steps" if jnp.isfinite(lag) else f"not within {longest} steps"
+    print(f"{name}: under a tenth {reach}; time constant {tau:.1f} steps")
 plot.lag_profiles(profiles)

@@ -12,10 +12,10 @@ FLOORS = {
     "cell": 0,
     **dict.fromkeys(["cells", "heads", "data"], 1),
     **dict.fromkeys(["models", "analysis"], 2),
-    **dict.fromkeys(["evaluate", "train"], 3),
-    **dict.fromkeys(["plot", "interop"], 4),
-    **dict.fromkeys(["ngram_cli", "report"], 5),
-    **dict.fromkeys(["cli", "__main__"], 6),
+    "evaluate": 3,
+    **dict.fromkeys(["train", "plot", "interop"], 4),
+    "report": 5,
+    "cli": 6,
     "__init__": 7,
 }
 

@@ -9,8 +9,8 @@ import pytest
 import tyro
 
 from lmjax import data
+from lmjax.cli.ngram import COMMANDS
 from lmjax.models import ngram as ng
-from lmjax.ngram_cli import commands
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -32,7 +32,7 @@ def model(corpus, tmp_path_factory):
 
 
 def call(*args):
-    tyro.extras.subcommand_cli_from_dict(commands, args=[str(a) for a in args])
+    tyro.extras.subcommand_cli_from_dict(COMMANDS, args=[str(a) for a in args])
 
 
 @pytest.fixture

@@ -176,6 +176,29 @@ def test_gradient_of_what_a_step_closes_over():
     assert jax.grad(lambda a: value(unroll, a))(0.5) == pytest.approx(float(jax.grad(lambda a: value(scan, a))(0.5)))
 
 
+@pytest.mark.parametrize(
+    "step",
+    [lambda p, h, x: h + x, lambda p, h, x: x, lambda p, h, x: h, lambda p, h, x: p * h],
+    ids=["sum", "input", "state", "scaled"],
+)
+@pytest.mark.parametrize("length", [0, 4])
+def test_steps_with_little_to_remember(step, length):
+    cell = Cell(init=None, start=None, step=step)
+    state, xs = jnp.ones(2), jnp.ones((length, 2))
+    found = [
+        jax.grad(lambda p, s, x, r=r: r(cell, p, s, x)[0].sum(), (0, 1, 2))(0.5, state, xs) for r in (unroll, scan)
+    ]
+    chex.assert_trees_all_close(*found)
+
+
+def test_a_state_of_integers_has_no_gradient():
+    """A shift register: the state of an n-gram model."""
+    shift = lambda p, s, x: jnp.concatenate([s[1:], x[None]])
+    cell = Cell(init=None, start=None, step=shift, read=lambda p, s: p[s].sum(-1))
+    value = lambda p: cell.read(p, unroll(cell, p, jnp.zeros(2, int), jnp.array([1, 2, 2]))[1]).sum()
+    assert jax.grad(value)(jnp.arange(3.0)).tolist() == [1, 2, 3]
+
+
 def test_forward_mode_is_the_plain_scans(key):
     params, state, xs = problem(CELLS["rnn"], key)
     with pytest.raises(TypeError, match="custom_vjp"):

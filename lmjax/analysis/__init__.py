@@ -1,35 +1,85 @@
 """The gradient through time of any recurrent cell: pure functions of `(cell, params, state, xs)`."""
 
+from lmjax.analysis.bptt import Contributions, bptt_contributions
 from lmjax.analysis.clipping import ClipState, clip_by_global_norm
-from lmjax.analysis.flow import StateGradients, state_gradients
+from lmjax.analysis.flow import (
+    GradientBand,
+    GradientMap,
+    StateGradients,
+    bidirectional_gradient_maps,
+    input_gradient_map,
+    recurrent_contribution_map,
+    state_gradient_band,
+    state_gradient_map,
+    state_gradients,
+)
 from lmjax.analysis.gates import Horizon, Saturation, gate_saturation, gate_values, memory_horizon, time_constants
-from lmjax.analysis.jacobian import jacobian_product_norms, step_jacobians
+from lmjax.analysis.jacobian import step_jacobians
+from lmjax.analysis.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from lmjax.analysis.monitor import Monitor, MonitorState, monitor
+from lmjax.analysis.paths import detach
+from lmjax.analysis.products import (
+    NormProbes,
+    SingularValues,
+    jacobian_norm_probes,
+    jacobian_product_norms,
+    product_log_singular_values,
+)
 from lmjax.analysis.scaled import Scaled
-from lmjax.analysis.spectrum import RecurrentSpectrum, recurrent_spectrum
+from lmjax.analysis.spectrum import (
+    LinearModes,
+    PascanuBounds,
+    RecurrentSpectrum,
+    linear_mode_decay,
+    pascanu_bounds,
+    recurrent_spectrum,
+)
 from lmjax.analysis.surface import Descent, descend, error_surface, toy_error
+from lmjax.analysis.truncation import TruncationBias, truncation_bias
 
 __all__ = [
     "ClipState",
+    "Contributions",
     "Descent",
+    "GradientBand",
+    "GradientMap",
     "Horizon",
+    "LinearModes",
+    "LyapunovSpectrum",
     "Monitor",
     "MonitorState",
+    "NormProbes",
+    "PascanuBounds",
     "RecurrentSpectrum",
     "Saturation",
     "Scaled",
+    "SingularValues",
     "StateGradients",
+    "TruncationBias",
+    "bidirectional_gradient_maps",
+    "bptt_contributions",
     "clip_by_global_norm",
     "descend",
+    "detach",
     "error_surface",
     "gate_saturation",
     "gate_values",
+    "input_gradient_map",
+    "jacobian_norm_probes",
     "jacobian_product_norms",
+    "linear_mode_decay",
+    "lyapunov_spectrum",
     "memory_horizon",
     "monitor",
+    "pascanu_bounds",
+    "product_log_singular_values",
+    "recurrent_contribution_map",
     "recurrent_spectrum",
+    "state_gradient_band",
+    "state_gradient_map",
     "state_gradients",
     "step_jacobians",
     "time_constants",
     "toy_error",
+    "truncation_bias",
 ]

@@ -83,7 +83,7 @@ def gate_saturation(gate, *, low: float = 0.1, high: float = 0.9, mask=None) -> 
     >>> left.tolist(), right.tolist()
     ([0.5, 0.0], [0.5, 0.0])
 
-    References: Karpathy, Johnson and Fei-Fei (2015), section 4.2.
+    References: Karpathy, Johnson and Fei-Fei (2015).
     """
     return Saturation(left=_mean(gate < low, mask), right=_mean(gate > high, mask))
 

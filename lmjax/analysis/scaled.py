@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 __all__ = ["Scaled", "add", "log_norm", "rescale"]
 
@@ -26,13 +27,17 @@ class Scaled(NamedTuple):
     exponent: jax.Array  # [...]  int32
 
     @property
-    def log(self) -> jax.Array:
-        """Natural logarithms, `[...]` float64 even where JAX is otherwise held to float32; -inf for an exact zero.
+    def log(self):
+        """Natural logarithms `[...]`; -inf for an exact zero.
 
-        (In float32 the numbers near -4000 are 2.4e-4 apart.)
+        Float64 in NumPy, for float32 numbers near -4000 are 2.4e-4 apart; under jit, where NumPy cannot be,
+        the widest float that JAX has enabled.
         """
-        with jax.enable_x64(True):
-            return jnp.log(self.mantissa.astype("float64")) + math.log(2) * self.exponent.astype("float64")
+        if isinstance(self.mantissa, jax.core.Tracer):
+            wide = jnp.result_type(float)
+            return jnp.log(self.mantissa.astype(wide)) + math.log(2) * self.exponent.astype(wide)
+        with np.errstate(divide="ignore"):
+            return np.log(np.float64(self.mantissa)) + math.log(2) * np.float64(self.exponent)
 
 
 def rescale(x, exponent, batch: int = 0):
@@ -52,18 +57,23 @@ def rescale(x, exponent, batch: int = 0):
     return _times_power(x, -shift), jnp.where(largest == 0, NOTHING, exponent + shift)
 
 
-def add(x, x_exponent, y, y_exponent):
-    """Return the sum of two scaled trees, which share a number of batch axes."""
-    exponent = jnp.maximum(x_exponent, y_exponent)
-    x, y = (_times_power(v, jnp.maximum(e - exponent, -1000)) for v, e in ((x, x_exponent), (y, y_exponent)))
+def add(x, y):
+    """Return the sum of two scaled trees `(mantissas, exponent)` of equal batch axes."""
+    exponent = jnp.maximum(x[1], y[1])
+    x, y = (_times_power(v, jnp.maximum(e - exponent, -1000)) for v, e in (x, y))
     return jax.tree.map(jnp.add, x, y), exponent
 
 
 def log_norm(x, exponent=0, batch: int = 0):
     """Return the natural log of the 2-norm of each batch entry of the tree x 2^exponent, without under- or overflow."""
     x, exponent = rescale(x, jnp.asarray(exponent, jnp.int32), batch)
-    squares = (jnp.sum(leaf**2, axis=tuple(range(batch, leaf.ndim))) for leaf in jax.tree.leaves(x))
-    square = sum(squares, jnp.zeros(()))
+    return log_norm_of_rescaled(x, exponent, batch)
+
+
+def log_norm_of_rescaled(x, exponent, batch: int = 0):
+    """Return the same of what `rescale` returned."""
+    squares = [jnp.sum(leaf**2, axis=tuple(range(batch, leaf.ndim))) for leaf in jax.tree.leaves(x)]
+    square = jax.tree.reduce(jnp.add, squares)
     return jnp.log(square) / 2 + exponent * jnp.log(jnp.asarray(2, square.dtype))
 
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
 from lmjax.cell import _join, _masked, _prepare, _split, scan
 
@@ -17,7 +16,7 @@ __all__ = ["Trajectory", "direct_gradients", "trajectory"]
 class Trajectory(NamedTuple):
     """The steps s_t = step(params, s_{t-1}, input_t, valid_t) of one run; a padded step is the identity."""
 
-    step: Callable
+    step: Callable  # params, state, input, valid -> state
     params: Any
     previous: Any  # s_{t-1}   [T, ...]
     states: Any  # s_t         [T, ...]
@@ -30,19 +29,22 @@ class Trajectory(NamedTuple):
         return self.previous, self.inputs, self.mask
 
     def pullback(self, at_t) -> Callable:
-        """Return ds_t -> ds_{t-1} = (ds_t/ds_{t-1})^T ds_t for cotangents of the floating leaves."""
+        """Return ds_t -> (dparams, ds_{t-1}, dinput_t), the transpose of the step linearised at t."""
         previous, x, valid = at_t
-        floats, others = _split(previous)
-        _, pull = jax.vjp(lambda s: _split(self.step(self.params, _join(s, others), x, valid))[0], floats)
-        return lambda ct: pull(ct)[0]
+        (params, params_int), (state, state_int), (x, x_int) = _split(self.params[0]), _split(previous), _split(x)
 
-    def jacobian(self, at_t) -> jax.Array:
-        """Return ds_t/ds_{t-1}, `[S, S]`."""
+        def step(params, state, x):
+            params = _join(params, params_int), self.params[1]
+            return _split(self.step(params, _join(state, state_int), _join(x, x_int), valid))[0]
+
+        return jax.vjp(step, params, state, x)[1]
+
+    def pushforward(self, at_t) -> Callable:
+        """Return ds_{t-1} -> ds_t, the step linearised at t."""
         previous, x, valid = at_t
         floats, others = _split(previous)
-        flat, unravel = ravel_pytree(floats)
-        step = lambda s: ravel_pytree(_split(self.step(self.params, _join(unravel(s), others), x, valid))[0])[0]
-        return jax.jacfwd(step)(flat)
+        step = lambda s: _split(self.step(self.params, _join(s, others), x, valid))[0]
+        return lambda tangent: jax.jvp(step, (floats,), (tangent,))[1]
 
 
 def trajectory(cell, params, state, xs, mask=None) -> Trajectory:
@@ -55,8 +57,25 @@ def trajectory(cell, params, state, xs, mask=None) -> Trajectory:
     return Trajectory(_masked(step), closed, previous, states, inputs, mask)
 
 
+def step_loss(loss):
+    """Return `params, s_t, y_t, valid_t -> l_t`: zero where padded, whatever y holds there."""
+
+    def masked(params, state, y, valid):
+        if valid is None:
+            return jnp.asarray(loss(params, state, y))
+        keep = lambda x: valid.reshape(valid.shape + (1,) * (jnp.ndim(x) - valid.ndim))
+        value = jnp.asarray(loss(params, state, jax.tree.map(lambda v: jnp.where(keep(v), v, jnp.zeros_like(v)), y)))
+        if value.ndim < valid.ndim:
+            raise ValueError(
+                f"loss: with a mask [T, B] it must give one number a sequence, {valid.shape}, got shape {value.shape}"
+            )
+        return jnp.where(keep(value), value, 0)
+
+    return masked
+
+
 def direct_gradients(loss, params, states, ys, mask=None):
-    """Return l_t = loss(params, s_t, y_t) and dl_t/ds_t for every step; a padded step has no loss.
+    """Return l_t = loss(params, s_t, y_t) and dl_t/ds_t of every step.
 
     The loss may give one number a sequence (`[B]`): its shape says which axes of a state are batch axes.
 
@@ -64,28 +83,9 @@ def direct_gradients(loss, params, states, ys, mask=None):
         `(losses [T, ...], dl_t/ds_t [T, ...] in the floating leaves of the state)`.
     """
 
-    def at_t(states_t, y, valid):
-        floats, others = _split(states_t)
-        if valid is not None:
-            y = jax.tree.map(lambda v: jnp.where(_like(valid, v), v, jnp.zeros_like(v)), y)
-
-        def masked_loss(s):
-            value = jnp.asarray(loss(params, _join(s, others), y))
-            if valid is None:
-                return value
-            if value.ndim < valid.ndim:
-                raise ValueError(
-                    f"loss must give one number a sequence where the mask is [T, B], got shape {value.shape} "
-                    f"for a mask of {valid.shape} a step"
-                )
-            return jnp.where(_like(valid, value), value, 0)
-
-        value, pull = jax.vjp(masked_loss, floats)
+    def at_t(state, y, valid):
+        floats, others = _split(state)
+        value, pull = jax.vjp(lambda s: step_loss(loss)(params, _join(s, others), y, valid), floats)
         return value, pull(jnp.ones_like(value))[0]
 
     return jax.vmap(at_t)(states, ys, mask)
-
-
-def _like(valid, x):
-    """Give a mask `[...]` trailing axes, to broadcast against x."""
-    return valid.reshape(valid.shape + (1,) * (jnp.ndim(x) - valid.ndim))

@@ -194,7 +194,7 @@ def gru(n_in: int, n: int, *, reset_after: bool = False, w_h=initial.orthogonal(
         z, r = jnp.split(sigmoid(z_x + z_h), 2, -1)
         return update(h, c_x + r * (c_h + params.b_h), z)
 
-    init = lambda key: ResetAfter(*before.init(key), jnp.zeros(n))
+    init = lambda key: ResetAfter(**before.init(key)._asdict(), b_h=jnp.zeros(n))
     return before._replace(init=init, step=step)
 
 

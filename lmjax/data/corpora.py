@@ -69,7 +69,8 @@ def directory(path, *, level: str = "word", min_count: int = 1, vocab: Vocabular
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
-    return Corpus(path.resolve().name, vocab, *(encode_file(vocab, file) for file in files), digest.hexdigest())
+    train, valid, test = (encode_file(vocab, file) for file in files)
+    return Corpus(path.resolve().name, vocab, train, valid, test, digest.hexdigest())
 
 
 def encode_file(vocab: Vocabulary, path) -> np.ndarray:
@@ -88,7 +89,7 @@ def stdlib(*, vocab: Vocabulary | None = None) -> Corpus:
     paragraph a line, each paragraph once; a module or topic falls whole into one split, by the hash of
     its name (train 80 %, valid 10 %, test 10 %). The text differs between Python versions: name and
     sha256 say which it is. Made in about ten seconds on first use, then kept in a cache directory
-    (`$LMJAX_CACHE`, or `lmjax` in the user's cache directory). Words seen less than three times in the
+    (`$LMJAX_CACHE`, or `lmjax` in the user's cache directory). Words seen less than five times in the
     training split become `<unk>`, unless a `vocab` is given.
     """
     home = Path(
@@ -104,7 +105,7 @@ def stdlib(*, vocab: Vocabulary | None = None) -> Corpus:
             fresh.rename(path)  # whole or not at all
         except OSError:  # another process was first
             shutil.rmtree(fresh)
-    return directory(path, min_count=3, vocab=vocab)
+    return directory(path, min_count=5, vocab=vocab)
 
 
 def _write_prose(path: Path):

@@ -1,1 +1,1 @@
-"""Other libraries and formats."""
+"""Other libraries and formats; each import of another library happens where it is used."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from lmjax.plot.style import colour, legend_above, log10, power_ticks, styled
+from lmjax.plot.style import colour, decades, legend_above, power_ticks, styled
 
 __all__ = [
     "contribution_bars",
@@ -53,7 +53,7 @@ def lag_profiles(profiles: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial h_i
     'lag $\\ell = i - j$'
     """
     for name, norms in profiles.items():
-        norms = log10(norms)
+        norms = decades(norms)
         norms = norms[:, ~np.isnan(norms).all(axis=0)]
         lowest, low, median, high, highest = np.nanquantile(
             norms, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0, method="inverted_cdf"
@@ -62,6 +62,7 @@ def lag_profiles(profiles: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial h_i
         for alpha, bottom, top in ((0.15, lowest, highest), (0.3, low, high)):
             ax.fill_between(np.arange(len(median)), bottom, top, color=line.get_color(), alpha=alpha, linewidth=0)
     ax.set(xlabel=r"lag $\ell = i - j$", ylabel=ylabel)
+    ax.locator_params(axis="x", integer=True)
     power_ticks(ax.yaxis)
     ax.legend()
     return ax
@@ -80,8 +81,9 @@ def state_gradients(norms: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial J/\
     'step $t$'
     """
     for name, norm in norms.items():
-        ax.plot(np.arange(1, len(norm) + 1), log10(norm), label=name)
+        ax.plot(np.arange(1, len(norm) + 1), decades(norm), label=name)
     ax.set(xlabel="step $t$", ylabel=ylabel)
+    ax.locator_params(axis="x", integer=True)
     power_ticks(ax.yaxis)
     ax.legend()
     return ax
@@ -144,7 +146,7 @@ def gate_scatter(saturation: Mapping[str, tuple], *, ax: Axes) -> Axes:
     >>> gate_scatter({"f": ([0.1, 0.0], [0.2, 0.9])}).get_ylabel()
     'share of steps open (right-saturated)'
 
-    References: Karpathy, Johnson and Fei-Fei (2015), figure 3.
+    References: Karpathy, Johnson and Fei-Fei (2015).
     """
     ax.plot([0, 1], [1, 0], color="0.6", linestyle="-", linewidth=1)
     for k, ((name, (left, right)), marker) in enumerate(zip(saturation.items(), "o^sDv" * 9, strict=False)):

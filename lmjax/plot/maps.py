@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
-from lmjax.plot.style import colour, legend_above, log10, power_ticks, styled
+from lmjax.plot.style import colour, decades, legend_above, power_ticks, styled
 
 __all__ = ["error_surface", "gradient_map"]
 
@@ -25,7 +25,7 @@ def gradient_map(log_norms, *, label=r"$\|\partial J_i/\partial h_j\|$", ax: Axe
     >>> gradient_map(-np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0)))).get_xlabel()
     'state $j$'
     """
-    norms = log10(log_norms)
+    norms = decades(log_norms)
     length = len(norms)
     shown = np.ma.masked_where(~np.tri(length, dtype=bool) | ~np.isfinite(norms), norms)
     image = ax.imshow(shown, extent=(0.5, length + 0.5, length + 0.5, 0.5))

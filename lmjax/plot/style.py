@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-__all__ = ["STYLE", "colour", "data_uri", "legend_above", "log10", "power_ticks", "styled"]
+__all__ = ["STYLE", "colour", "data_uri", "decades", "legend_above", "power_ticks", "styled"]
 
 STYLE = Path(__file__).with_name("lmjax.mplstyle")
 
@@ -43,7 +43,7 @@ def legend_above(ax: Axes) -> None:
     ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=max(1, int(points // entry)))
 
 
-def log10(log_norm) -> np.ndarray:
+def decades(log_norm) -> np.ndarray:
     """Return the decimal logarithm of what is kept as a natural one; -inf, an exact zero, is not drawn."""
     return np.asarray(log_norm, np.float64) / np.log(10)
 

@@ -1,6 +1,6 @@
 """Training: one step, the loop around it, checkpoints, runs on disk."""
 
-from lmjax.train.loop import History, Progress, Run, fit, load_history, steps_per_epoch
+from lmjax.train.loop import History, Progress, Run, fit, learning_curve, load_history, steps_per_epoch
 from lmjax.train.run import Model, Trained, build, check_same, describe, load_run
 from lmjax.train.step import Metrics, TrainState, optimizer, start, start_params, step
 
@@ -16,6 +16,7 @@ __all__ = [
     "check_same",
     "describe",
     "fit",
+    "learning_curve",
     "load_history",
     "load_run",
     "optimizer",

@@ -20,7 +20,7 @@ from lmjax.models import LanguageModel
 from lmjax.train import checkpoint
 from lmjax.train.step import Metrics, optimizer, rewind, start, step
 
-__all__ = ["History", "Progress", "Run", "fit", "load_history", "steps_per_epoch"]
+__all__ = ["History", "Progress", "Run", "fit", "learning_curve", "load_history", "steps_per_epoch"]
 
 REPORT = 0.5  # seconds between two looks at the device's results
 SAVE = 60.0  # seconds between two checkpoints within an epoch
@@ -60,7 +60,13 @@ def steps_per_epoch(tokens: int, lanes: int, steps: int) -> int:
 
     >>> steps_per_epoch(1000, 32, 10)
     4
+
+    Raises:
+        ValueError: a number is below 1.
     """
+    for name, value in {"tokens": tokens, "lanes": lanes, "steps": steps}.items():
+        if value < 1:
+            raise ValueError(f"{name}: must be at least 1, got {value}")
     return math.ceil(math.ceil(tokens / lanes) / steps)
 
 
@@ -106,19 +112,21 @@ def fit(
         ValueError: a number is out of range, or the checkpoint does not fit.
         FloatingPointError: the loss is no longer finite; `out` holds what was good.
     """
-    for name, value in {"epochs": epochs, "lanes": lanes, "steps": steps}.items():
-        if value < 1:
-            raise ValueError(f"{name}: must be at least 1, got {value}")
+    if epochs < 1:
+        raise ValueError(f"epochs: must be at least 1, got {epochs}")
     epoch_steps = steps_per_epoch(len(corpus.train), lanes, steps)
     total = epochs * epoch_steps
     transform = optimizer(steps=total) if transform is None else transform
     state = start(lm, transform, key, lanes)
     best = jax.tree.map(jnp.copy, state.params)
     history = History([], [], [], [])
-    done = {"epochs": 0, "valid": math.inf, "since": 0}  # epochs validated; best validation; epochs since then
+    done, best_valid, since = 0, math.inf, 0  # epochs validated; best validation; validations since then
     if resume:
+        if out is None:
+            raise ValueError("resume: out must name the directory to go on from")
         (state, best), meta = checkpoint.load(out / LAST, (state, best))
-        done, history = meta["done"], History(**meta["history"])
+        done, best_valid, since = meta["done"]
+        history = History(**meta["history"])
     began = saved = shown = time.monotonic()
     pending: list[tuple[int, Metrics]] = []
 
@@ -135,10 +143,12 @@ def fit(
 
     def save():
         if out is not None:
-            checkpoint.save(out / LAST, (state, best), {"done": done, "history": history._asdict()})
+            checkpoint.save(
+                out / LAST, (state, best), {"done": [done, best_valid, since], "history": history._asdict()}
+            )
 
     try:
-        for epoch in range(done["epochs"], epochs):
+        for epoch in range(done, epochs):
             taken, late = int(state.step) - epoch * epoch_steps, False
             if not taken:
                 state = rewind(lm, state, lanes)
@@ -158,26 +168,36 @@ def fit(
                     break
             valid = perplexity(lm, state.params, corpus.valid, start=corpus.vocab.eos, lanes=lanes).perplexity
             pull(valid)
-            history.valid.append((history.tokens[-1], valid))
-            better = valid < done["valid"]
-            done = {
-                "epochs": epoch if late else epoch + 1,
-                "valid": valid if better else done["valid"],
-                "since": 0 if better else done["since"] + 1,
-            }
+            history.valid.append([history.tokens[-1], valid])
+            better = valid < best_valid
+            done, best_valid, since = epoch + (not late), min(valid, best_valid), 0 if better else since + 1
             if better:
                 best = jax.tree.map(jnp.copy, state.params)
                 if out is not None:
                     checkpoint.save(out / BEST, best, {"valid": valid, "step": len(history.loss)})
             save()
-            if late or (patience is not None and done["since"] >= patience):
+            if late or (patience is not None and since >= patience):
                 break
     except KeyboardInterrupt:
         if not state.step.is_deleted() and int(state.step) == len(history.loss) + len(pending):
             pull()
             save()
         raise
-    return Run(best, done["valid"], history, state.opt)
+    return Run(best, best_valid, history, state.opt)
+
+
+def learning_curve(history: History) -> tuple[np.ndarray, np.ndarray, list]:
+    """Return `(seen, train, valid)`: tokens seen, running training perplexity there, and the validations.
+
+    The training loss is averaged over a fiftieth of the run. For `plot.learning_curves`.
+
+    >>> seen, perplexity, _ = learning_curve(History([10, 20], [0.0, 0.0], [1.0, 1.0], []))
+    >>> perplexity.tolist()
+    [1.0, 1.0]
+    """
+    width = max(len(history.loss) // 50, 1)
+    smooth = np.convolve(history.loss, np.ones(width) / width, "valid")
+    return np.array(history.tokens[width - 1 :]), np.exp(smooth), history.valid
 
 
 def load_history(path) -> History:

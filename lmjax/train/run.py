@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lmjax import cells, heads
+from lmjax.cell import Cell
 from lmjax.data import Vocabulary
 from lmjax.models import Dropout, LanguageModel, recurrent
 from lmjax.train import checkpoint
@@ -17,7 +19,7 @@ from lmjax.train.loop import BEST
 
 __all__ = ["CELLS", "Model", "Trained", "build", "check_same", "describe", "load_run"]
 
-CELLS = {
+CELLS: dict[str, Callable[[int, int], Cell]] = {
     "rnn": cells.rnn,
     "irnn": lambda n_in, n: cells.rnn(n_in, n, activation=jax.nn.relu, w_h=cells.initial.identity()),
     "lstm": cells.lstm,

@@ -52,6 +52,8 @@ def optimizer(
         raise ValueError(f"optimizer: must be one of {sorted(known)}, got {name!r}")
     if not learning_rate > 0:
         raise ValueError(f"learning_rate: must be positive, got {learning_rate}")
+    if steps is not None and steps < 1:
+        raise ValueError(f"optimizer: steps of the decay (epochs x steps an epoch) must be at least 1, got {steps}")
     schedule = learning_rate if steps is None else optax.cosine_decay_schedule(learning_rate, steps)
     return optax.chain(clip_by_global_norm(max_norm), known[name](schedule))
 

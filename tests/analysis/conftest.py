@@ -1,7 +1,14 @@
 import pytest
-from brute import CELLS, make
+from brute import CELLS
 
 
 @pytest.fixture(params=list(CELLS))
-def case(request):
-    return make(CELLS[request.param])
+def name(request):
+    """Every cell."""
+    return request.param
+
+
+@pytest.fixture(params=["lstm", "stack", "user"])
+def some(request):
+    """Cells with a state of several leaves: a NamedTuple, a stack, a dict with an integer."""
+    return request.param

@@ -66,8 +66,7 @@ def test_norms_that_no_float_can_hold_are_drawn():
 def test_lag_profiles_pass_over_missing_lags_and_end_at_an_exact_zero():
     profiles = np.array([[0.0, -1, -2, -np.inf], [0, -3, np.nan, np.nan], [0, -5, -6, -np.inf]])
     (line,) = plot.lag_profiles({"relu": profiles}).lines
-    np.testing.assert_allclose(line.get_ydata() * np.log(10), [0, -3, -6, -np.inf][: len(line.get_ydata())], atol=4)
-    assert line.get_ydata()[-1] == -np.inf
+    np.testing.assert_allclose(line.get_ydata() * np.log(10), [0, -3, -6, -np.inf])
 
 
 def test_the_map_shows_the_causal_half_and_leaves_exact_zeros_blank():

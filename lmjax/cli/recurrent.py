@@ -1,32 +1,24 @@
-"""The command `lmjax`: train, eval, generate, complete, diagnose, demo.
-
-Progress goes to stderr, results to stdout; with `--json` stdout is exactly one JSON object.
-"""
+"""The commands about recurrent models: train, eval, generate, complete, diagnose, demo."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import jax
-import numpy as np
-import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional
 
 from lmjax import data, evaluate
 from lmjax import train as training
+from lmjax.cli.terminal import Json, called, emit, progress, prompt_ids, say, working
 from lmjax.evaluate import Perplexity
 from lmjax.train import Model
 
-__all__ = ["main"]
-
-Json = Annotated[bool, arg(name="json", help="Print one JSON object on stdout and nothing else there.")]
+__all__ = ["COMMANDS"]
 
 
 def train(
@@ -75,7 +67,7 @@ def train(
         raise ValueError(f"out: {out} holds a run already; --resume goes on with it, another --out starts afresh")
     if resume and not (out / "last.safetensors").exists():
         raise ValueError(f"resume: {out} holds no last.safetensors to go on from")
-    with _working("reading the corpus"):
+    with working("reading the corpus"):
         text = _corpus(corpus, level=level, min_count=min_count)
     lm = training.build(model, len(text.vocab))
     config |= {"corpus": str(corpus), "sha256": text.sha256}
@@ -84,7 +76,7 @@ def train(
     total = None if constant_rate else epochs * training.steps_per_epoch(len(text.train), lanes, steps)
     transform = training.optimizer(optimizer, learning_rate, steps=total, max_norm=clip)
     training.describe(out, model, text.vocab, config)
-    with _progress(_name(model)) as report:
+    with progress(_name(model)) as report:
         run = training.fit(
             lm,
             text,
@@ -99,13 +91,12 @@ def train(
             out=out,
             resume=resume,
         )
-    with _working("measuring test perplexity"):
-        fields = {"corpus": f"{text.name}:{text.sha256[:8]}", "split": "test", "seed": seed}
-        result = evaluate.perplexity(lm, run.params, text.test, start=text.vocab.eos, **fields)
+    with working("measuring test perplexity"):
+        result = _measure(lm, run.params, text, "test", seed=seed)
     result = result._replace(seconds=time.perf_counter() - begin)
     baseline = evaluate.unigram_perplexity(text.train, text.test, len(text.vocab))
     answer = {**result._asdict(), "valid_perplexity": run.valid, "unigram_perplexity": baseline, "out": str(out)}
-    _print(answer, as_json, f"{_sentence(result, 'test')}\nvalid {run.valid:.2f}, unigram {baseline:.2f}; run in {out}")
+    emit(answer, as_json, f"{_sentence(result, 'test')}\nvalid {run.valid:.2f}, unigram {baseline:.2f}; run in {out}")
 
 
 _KEPT = (
@@ -137,12 +128,10 @@ def evaluate_run(
     if split not in ("train", "valid", "test"):
         raise ValueError(f"split: must be train, valid or test, got {split!r}")
     trained = training.load_run(run)
-    with _working(f"measuring {split} perplexity"):
+    with working(f"measuring {split} perplexity"):
         text = _corpus(corpus or trained.config["corpus"], vocab=trained.vocab)
-        fields = {"corpus": f"{text.name}:{text.sha256[:8]}", "split": split, "seed": trained.config["seed"]}
-        ids = getattr(text, split)
-        result = evaluate.perplexity(trained.lm, trained.params, ids, start=text.vocab.eos, lanes=lanes, **fields)
-    _print(result._asdict(), as_json, _sentence(result, split))
+        result = _measure(trained.lm, trained.params, text, split, seed=trained.config["seed"], lanes=lanes)
+    emit(result._asdict(), as_json, _sentence(result, split))
 
 
 def generate(
@@ -175,7 +164,7 @@ def generate(
     ids = evaluate.generate(
         trained.lm,
         trained.params,
-        _prompt(vocab, prompt),
+        prompt_ids(vocab, prompt),
         jax.random.key(seed),
         length=length,
         temperature=temperature,
@@ -186,7 +175,7 @@ def generate(
     text = vocab.decode(ids)
     signature = evaluate.signature(seed=seed, temperature=temperature, top_k=top_k, top_p=top_p)
     answer = {"prompt": prompt, "text": text, "tokens": len(ids), "seconds": time.perf_counter() - begin}
-    _print({**answer, "signature": signature}, as_json, f"{prompt}{' ' * (vocab.level == 'word')}{text}".strip(" "))
+    emit({**answer, "signature": signature}, as_json, f"{prompt}{' ' * (vocab.level == 'word')}{text}".strip(" "))
 
 
 def complete(run: Positional[Path], text: Positional[str], count: int = 5, as_json: Json = False) -> None:
@@ -200,11 +189,11 @@ def complete(run: Positional[Path], text: Positional[str], count: int = 5, as_js
     """
     begin = time.perf_counter()
     trained = training.load_run(run)
-    found = evaluate.suggest(trained.lm, trained.params, _prompt(trained.vocab, text), count=count)
+    found = evaluate.suggest(trained.lm, trained.params, prompt_ids(trained.vocab, text), count=count)
     words = [{"word": trained.vocab.symbols[i], "probability": p} for i, p in found]
     answer = {"text": text, "suggestions": words, "seconds": time.perf_counter() - begin}
     lines = "\n".join(f"{w['probability']:8.2%}  {w['word']!r}" for w in words)
-    _print({**answer, "signature": evaluate.signature()}, as_json, lines)
+    emit({**answer, "signature": evaluate.signature()}, as_json, lines)
 
 
 def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_json: Json = False) -> None:
@@ -220,7 +209,7 @@ def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_jso
 
     begin = time.perf_counter()
     trained = training.load_run(run)
-    with _working("reading the test text and studying the gradients"):
+    with working("reading the test text and studying the gradients"):
         text = _corpus(corpus or trained.config["corpus"], vocab=trained.vocab)
         subject = report.Subject(
             trained.config["model"]["cell"],
@@ -231,11 +220,11 @@ def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_jso
             max_norm=trained.config["clip"],
         )
         sections, numbers = report.diagnose([subject], text.test)
-    signature = evaluate.signature(corpus=f"{text.name}:{text.sha256[:8]}", split="test", seed=trained.config["seed"])
+    signature = evaluate.signature(corpus=called(text), split="test", seed=trained.config["seed"])
     lead = f"A look inside the run {run.name}. {signature}"
     answer = {"models": numbers, "seconds": time.perf_counter() - begin, "signature": signature}
     place = _write_page(out, report.page("How gradients flow", lead, sections), answer)
-    _print({**answer, "page": str(place)}, as_json, str(place))
+    emit({**answer, "page": str(place)}, as_json, str(place))
 
 
 def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> None:
@@ -249,37 +238,43 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
     from lmjax import report  # matplotlib takes a second to import
 
     begin = time.perf_counter()
-    with _working("reading Python's own prose"):
+    with working("reading Python's own prose"):
         text = data.stdlib()
-    _say(f"{len(text.train):,} words to train on, {len(text.test):,} to test on, vocabulary {len(text.vocab):,}")
+    say(f"{len(text.train):,} words to train on, {len(text.test):,} to test on, vocabulary {len(text.vocab):,}")
     baseline = evaluate.unigram_perplexity(text.train, text.test, len(text.vocab))
-    fields = {"corpus": f"{text.name}:{text.sha256[:8]}", "split": "test", "seed": seed}
+    total = DEMO_EPOCHS * training.steps_per_epoch(len(text.train), DEMO_LANES, DEMO_STEPS)
+    key = jax.random.key(seed)
     subjects, results, quotes = [], {}, []
     for cell in ("rnn", "lstm"):
-        model = Model(cell=cell, **DEMO_MODEL)
-        lm = training.build(model, len(text.vocab))
-        total = DEMO["epochs"] * training.steps_per_epoch(len(text.train), DEMO["lanes"], DEMO["steps"])
+        lm = training.build(replace(DEMO_MODEL, cell=cell), len(text.vocab))
         transform = training.optimizer("adam", DEMO_RATE, steps=total, max_norm=DEMO_CLIP)
-        with _progress(cell) as report_progress:
-            run = training.fit(lm, text, jax.random.key(seed), transform=transform, report=report_progress, **DEMO)
-        results[cell] = evaluate.perplexity(lm, run.params, text.test, start=text.vocab.eos, **fields)
-        _say(f"{cell}: {_sentence(results[cell], 'test')}")
-        before = training.start_params(lm, jax.random.key(seed))
+        with progress(cell) as report_progress:
+            run = training.fit(
+                lm,
+                text,
+                key,
+                epochs=DEMO_EPOCHS,
+                lanes=DEMO_LANES,
+                steps=DEMO_STEPS,
+                transform=transform,
+                report=report_progress,
+            )
+        results[cell] = _measure(lm, run.params, text, "test", seed=seed)
+        say(f"{cell}: {_sentence(results[cell], 'test')}")
+        before = training.start_params(lm, key)
         subjects.append(report.Subject(cell, lm, run.params, before, run.history, DEMO_CLIP))
-        ids = evaluate.generate(
-            lm, run.params, [text.vocab.eos], jax.random.key(seed), length=80, top_p=0.9, exclude=(text.vocab.unk,)
-        )
+        ids = evaluate.generate(lm, run.params, [text.vocab.eos], key, length=80, top_p=0.9, exclude=(text.vocab.unk,))
         quotes.append((f"{cell}, sampled with top-p 0.9", text.vocab.decode(ids)))
-        _say(f"{cell} writes: {quotes[-1][1]}")
-    _say(f"unigram baseline: {baseline:.2f}")
-    with _working("studying the gradients"):
+        say(f"{cell} writes: {quotes[-1][1]}")
+    say(f"unigram baseline: {baseline:.2f}")
+    with working("studying the gradients"):
         sections, numbers = report.diagnose(subjects, text.test)
     sections.append(
         report.Section("What they write", "One paragraph each, from an empty context.", quotes=tuple(quotes))
     )
     scores = ", ".join(f"{cell} {result.perplexity:.1f}" for cell, result in results.items())
     lead = (
-        f"A vanilla RNN and an LSTM of {DEMO_MODEL['n']} hidden units read the English prose that ships with Python. "
+        f"A vanilla RNN and an LSTM of {DEMO_MODEL.n} hidden units read the English prose that ships with Python. "
         f"Perplexity on {results['lstm'].tokens:,} test tokens: unigram baseline {baseline:.1f}, {scores}. "
         f"{results['lstm'].signature}"
     )
@@ -293,12 +288,12 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
         "signature": results["lstm"].signature,
     }
     place = _write_page(out, report.page("A vanilla RNN beside an LSTM", lead, sections), answer)
-    _print({**answer, "page": str(place)}, as_json, f"test perplexity: unigram {baseline:.1f}, {scores}\n{place}")
+    emit({**answer, "page": str(place)}, as_json, f"test perplexity: unigram {baseline:.1f}, {scores}\n{place}")
 
 
-DEMO_MODEL = {"n": 128, "tied": True, "drop_input": 0.2, "drop_output": 0.2}
-DEMO = {"epochs": 4, "lanes": 16, "steps": 32}
-DEMO_RATE, DEMO_CLIP = 5e-3, 0.5
+DEMO_MODEL = Model(n=128, tied=True, drop_input=0.2, drop_output=0.2)
+DEMO_EPOCHS, DEMO_LANES, DEMO_STEPS = 3, 16, 32
+DEMO_RATE, DEMO_CLIP = 8e-3, 1.0
 
 
 # --- what the commands share -------------------------------------------------------------------------
@@ -310,13 +305,9 @@ def _corpus(name: str, **options) -> data.Corpus:
     return data.directory(name, **options)
 
 
-def _prompt(vocab: data.Vocabulary, text: str) -> list[int]:
-    """Return the line start and the tokens of a text that goes on."""
-    ids = vocab.encode(text)[:-1]
-    if (ids == vocab.unk).any():
-        unknown = [t for t in data.tokenize(text, vocab.level)[:-1] if t not in vocab.index]
-        _say(f"not in the vocabulary, read as {data.UNK}: {' '.join(unknown)}")
-    return [vocab.eos, *ids.tolist()]
+def _measure(lm, params, text: data.Corpus, split: str, *, seed: int, lanes: int = 1) -> Perplexity:
+    fields: dict[str, Any] = {"corpus": called(text), "split": split, "seed": seed}
+    return evaluate.perplexity(lm, params, getattr(text, split), start=text.vocab.eos, lanes=lanes, **fields)
 
 
 def _sentence(result: Perplexity, split: str) -> str:
@@ -337,92 +328,11 @@ def _write_page(out: Path, page: str, answer: dict) -> Path:
     return (out / "report.html").resolve()
 
 
-def _print(answer: dict, as_json: bool, text: str) -> None:
-    print(json.dumps(answer) if as_json else text)
-
-
-_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def _say(text: str) -> None:
-    _stderr.print(text, markup=False)
-
-
-@contextmanager
-def _working(what: str):
-    """Show that something without a known length is going on."""
-    if not _stderr.is_terminal:
-        _say(f"{what} ...")
-        yield
-    else:
-        with _stderr.status(what):
-            yield
-
-
-@contextmanager
-def _progress(name: str):
-    """Yield a `report` for `training.fit`: a bar on a terminal, else a line every ten seconds."""
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(
-        *(TextColumn(c) if isinstance(c, str) else c for c in columns),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=_stderr,
-        transient=True,
-        disable=not _stderr.is_terminal,
-    ) as bar:
-        task = bar.add_task(name, total=None, note="compiling")
-        began = shown = time.monotonic()
-        first = None
-
-        def report(at: training.Progress) -> None:
-            nonlocal shown, first
-            now = time.monotonic()
-            first = first or (now, at)
-            seconds, steps = now - first[0], at.step - first[1].step
-            rate = (at.tokens - first[1].tokens) / seconds if seconds else 0
-            left = (at.total - at.step) * seconds / steps if steps else 0
-            note = f"train {np.exp(at.loss):.1f}  {rate:,.0f} words/s"
-            bar.update(task, completed=at.step, total=at.total, note=note)
-            if at.valid is not None:
-                _say(
-                    f"{name}: step {at.step} of {at.total}, validation perplexity {at.valid:.2f} ({now - began:.0f} s)"
-                )
-            elif not _stderr.is_terminal and now - shown > 10:
-                shown = now
-                _say(f"{name}: step {at.step} of {at.total}, {note}, {left:.0f} s left")
-
-        yield report
-
-
-def main() -> None:
-    """Run the command line; a mistake of the user's is one line on stderr and exit status 2."""
-    commands = {
-        "train": train,
-        "eval": evaluate_run,
-        "generate": generate,
-        "complete": complete,
-        "diagnose": diagnose,
-        "demo": demo,
-    }
-    try:
-        tyro.extras.subcommand_cli_from_dict(
-            commands,
-            prog="lmjax",
-            description="Recurrent language models in JAX whose gradients can be seen.",
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
-    except (ValueError, OSError) as error:
-        print(f"lmjax: {error}", file=sys.stderr)
-        sys.exit(2)
-    except FloatingPointError as error:
-        print(f"lmjax: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("lmjax: interrupted; a run is kept where it was last saved, train --resume goes on", file=sys.stderr)
-        sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": train,
+    "eval": evaluate_run,
+    "generate": generate,
+    "complete": complete,
+    "diagnose": diagnose,
+    "demo": demo,
+}

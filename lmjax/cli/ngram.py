@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from lmjax import data, evaluate
+from lmjax.cli.terminal import Json, emit, prompt_ids
 from lmjax.data.corpora import LAYOUTS
 from lmjax.interop.arpa import read_arpa, write_arpa
 from lmjax.models import Params, ngram
 
-__all__ = ["commands"]
+__all__ = ["COMMANDS"]
 
-Json = Annotated[bool, arg(name="json", help="Print one JSON object on stdout and nothing else there.")]
 Method = Literal["mkn", "kn", "katz", "add", "mle", "stupid"]
 
 
@@ -88,7 +88,7 @@ def fit(
     seconds = time.perf_counter() - begin
     answer = {**kept._asdict(), "words": len(vocab), "tokens": len(ids), "seconds": seconds, "out": str(out)}
     listed = ", ".join(f"{count:,} {k}-grams" for k, count in enumerate(kept.ngrams, 1))
-    _print({**answer, "signature": signature}, as_json, f"{listed} from {len(ids):,} tokens\n{signature}\n{out}")
+    emit({**answer, "signature": signature}, as_json, f"{listed} from {len(ids):,} tokens\n{signature}\n{out}")
 
 
 def evaluate_model(
@@ -124,7 +124,7 @@ def evaluate_model(
         if not impossible
         else f"no {split} perplexity: {impossible:,} of {len(ids):,} tokens have probability 0 or none"
     )
-    _print({**answer, "signature": signature}, as_json, f"{line}\n{signature}")
+    emit({**answer, "signature": signature}, as_json, f"{line}\n{signature}")
 
 
 def generate(
@@ -156,7 +156,7 @@ def generate(
     ids = evaluate.generate(
         lm,
         params,
-        _prompt(vocab, prompt),
+        prompt_ids(vocab, prompt),
         jax.random.key(seed),
         length=length,
         temperature=temperature,
@@ -167,7 +167,7 @@ def generate(
     text = vocab.decode(ids)
     signature = evaluate.signature(seed=seed, temperature=temperature, top_k=top_k, top_p=top_p)
     answer = {"prompt": prompt, "text": text, "tokens": len(ids), "signature": signature}
-    _print(answer, as_json, f"{prompt}{' ' * (vocab.level == 'word')}{text}".strip(" "))
+    emit(answer, as_json, f"{prompt}{' ' * (vocab.level == 'word')}{text}".strip(" "))
 
 
 def complete(file: Positional[Path], text: Positional[str], count: int = 5, as_json: Json = False) -> None:
@@ -181,10 +181,10 @@ def complete(file: Positional[Path], text: Positional[str], count: int = 5, as_j
     """
     model, vocab, _ = _load(file)
     lm, params = _language_model(model, vocab)
-    found = evaluate.suggest(lm, params, _prompt(vocab, text), count=count)
+    found = evaluate.suggest(lm, params, prompt_ids(vocab, text), count=count)
     words = [{"word": vocab.symbols[i], "probability": p} for i, p in found]
     lines = "\n".join(f"{w['probability']:8.2%}  {w['word']!r}" for w in words)
-    _print({"text": text, "suggestions": words, "signature": evaluate.signature()}, as_json, lines)
+    emit({"text": text, "suggestions": words, "signature": evaluate.signature()}, as_json, lines)
 
 
 def report(
@@ -213,7 +213,7 @@ def report(
     answer["signature"] = facts.get("signature", evaluate.signature(model=file.name))
     lines = ["  ".join([" n", *(title.rjust(15) for title, _ in columns)])]
     lines += ["  ".join([f"{k + 1:2}", *(cells[k].rjust(15) for _, cells in columns)]) for k in range(model.order)]
-    _print(answer, as_json, "\n".join(lines))
+    emit(answer, as_json, "\n".join(lines))
 
 
 def arpa(file: Positional[Path], out: Path, as_json: Json = False) -> None:
@@ -230,10 +230,10 @@ def arpa(file: Positional[Path], out: Path, as_json: Json = False) -> None:
     else:
         ngram.save(out, model, vocab, **facts)
     answer = {"ngrams": ngram.storage(model).ngrams, "out": str(out), "signature": evaluate.signature(model=file.name)}
-    _print(answer, as_json, str(out))
+    emit(answer, as_json, str(out))
 
 
-commands = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "fit": fit,
     "eval": evaluate_model,
     "generate": generate,
@@ -276,11 +276,3 @@ def _encode(vocab, path: Path) -> tuple[np.ndarray, int]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _prompt(vocab, text: str) -> list[int]:
-    return [vocab.eos, *vocab.encode(text)[:-1].tolist()]
-
-
-def _print(answer: dict, as_json: bool, text: str) -> None:
-    print(json.dumps(answer) if as_json else text)

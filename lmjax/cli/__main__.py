@@ -1,0 +1,5 @@
+"""`python -m lmjax.cli` is the command `lmjax`."""
+
+from lmjax.cli import main
+
+main()

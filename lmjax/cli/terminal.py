@@ -1,0 +1,93 @@
+"""What the commands show: one JSON object or text on stdout, progress and remarks on stderr."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from typing import Annotated
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tyro.conf import arg
+
+from lmjax import data
+from lmjax import train as training
+
+__all__ = ["Json", "called", "emit", "progress", "prompt_ids", "say", "working"]
+
+Json = Annotated[bool, arg(name="json", help="Print one JSON object on stdout and nothing else there.")]
+
+
+def emit(answer: dict, as_json: bool, text: str) -> None:
+    """Print a command's answer on stdout, as one JSON object or as text."""
+    print(json.dumps(answer) if as_json else text)
+
+
+_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Print a remark on stderr."""
+    _stderr.print(text, markup=False)
+
+
+@contextmanager
+def working(what: str):
+    """Show that something without a known length is going on."""
+    if not _stderr.is_terminal:
+        say(f"{what} ...")
+        yield
+    else:
+        with _stderr.status(what):
+            yield
+
+
+@contextmanager
+def progress(name: str):
+    """Yield a `report` for `training.fit`: a bar on a terminal, else a line every ten seconds."""
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(
+        *(TextColumn(c) if isinstance(c, str) else c for c in columns),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=_stderr,
+        transient=True,
+        disable=not _stderr.is_terminal,
+    ) as bar:
+        task = bar.add_task(name, total=None, note="compiling")
+        began = shown = time.monotonic()
+        first = None
+
+        def report(at: training.Progress) -> None:
+            nonlocal shown, first
+            now = time.monotonic()
+            first = first or (now, at)
+            seconds, steps = now - first[0], at.step - first[1].step
+            rate = (at.tokens - first[1].tokens) / seconds if seconds else 0
+            left = (at.total - at.step) * seconds / steps if steps else 0
+            note = f"train {np.exp(at.loss):.1f}  {rate:,.0f} words/s"
+            bar.update(task, completed=at.step, total=at.total, note=note)
+            if at.valid is not None:
+                say(f"{name}: step {at.step} of {at.total}, validation perplexity {at.valid:.2f} ({now - began:.0f} s)")
+            elif not _stderr.is_terminal and now - shown > 10:
+                shown = now
+                say(f"{name}: step {at.step} of {at.total}, {note}, {left:.0f} s left")
+
+        yield report
+
+
+def called(text: data.Corpus) -> str:
+    """Return what a signature names a corpus: its name and the start of its sha256."""
+    return f"{text.name}:{text.sha256[:8]}"
+
+
+def prompt_ids(vocab: data.Vocabulary, text: str) -> list[int]:
+    """Return the line start and the tokens of a text that goes on."""
+    ids = vocab.encode(text)[:-1]
+    if (ids == vocab.unk).any():
+        unknown = [t for t in data.tokenize(text, vocab.level)[:-1] if t not in vocab.index]
+        say(f"not in the vocabulary, read as {data.UNK}: {' '.join(unknown)}")
+    return [vocab.eos, *ids.tolist()]

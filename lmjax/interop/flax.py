@@ -1,0 +1,81 @@
+"""Recurrent cells of flax, linen and nnx, as cells of ours: they then have training and every diagnosis."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+
+from lmjax.cell import Cell
+
+__all__ = ["from_linen", "from_nnx"]
+
+
+@cache
+def from_linen(module, n_in: int) -> Cell:
+    """Return a `flax.linen` recurrent cell as a `Cell`.
+
+        s_t, y_t = module.apply({"params": params}, s_{t-1}, x_t)
+
+    The state is the module's carry; `read` takes its last leaf, which is h (the carry of an LSTM is (c, h)).
+
+    Args:
+        module: an unbound module with the interface of `flax.linen.RNNCellBase`.
+        n_in: size of x_t.
+
+    >>> import flax.linen as nn, jax.numpy as jnp
+    >>> cell = from_linen(nn.GRUCell(4), 3)
+    >>> params = cell.init(jax.random.key(0))
+    >>> cell.step(params, cell.start(params), jnp.ones(3)).shape
+    (4,)
+    """
+    carry = lambda batch_shape: module.initialize_carry(jax.random.key(0), (*batch_shape, n_in))
+    return Cell(
+        init=lambda key: module.init(key, carry(()), jnp.zeros(n_in))["params"],
+        start=lambda params, batch_shape=(): carry(batch_shape),
+        step=lambda params, state, x: module.apply({"params": params}, state, x)[0],
+        read=lambda params, state: jax.tree.leaves(state)[-1],
+    )
+
+
+@cache
+def from_nnx(make, n_in: int) -> Cell:
+    """Return a `flax.nnx` recurrent cell as a `Cell`.
+
+        s_t, y_t = module(s_{t-1}, x_t)
+
+    The parameters are the module's `nnx.Param`s as a nested dict; state and `read` as for `from_linen`.
+
+    Args:
+        make: `rngs -> module`, as an nnx module is born with its parameters.
+        n_in: size of x_t.
+
+    >>> import flax.nnx as nnx, jax.numpy as jnp
+    >>> cell = from_nnx(lambda rngs: nnx.GRUCell(3, 4, rngs=rngs), 3)
+    >>> params = cell.init(jax.random.key(0))
+    >>> cell.step(params, cell.start(params), jnp.ones(3)).shape
+    (4,)
+    """
+    from flax import nnx
+
+    shapes = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    graph, param_shapes, rest = nnx.split(shapes, nnx.Param, ...)  # type: ignore[misc]
+    if jax.tree.leaves(rest):
+        kinds = sorted({type(v).__name__ for v in jax.tree.leaves(rest, is_leaf=lambda v: isinstance(v, nnx.Variable))})
+        raise ValueError(f"from_nnx: the module must hold nnx.Params alone, got {kinds} besides")
+
+    def bind(params):
+        state = jax.tree.map(lambda x: x, param_shapes)
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(graph, state, rest)
+
+    def carry(batch_shape):
+        return shapes.initialize_carry((*batch_shape, n_in), rngs=nnx.Rngs(0))
+
+    return Cell(
+        init=lambda key: nnx.to_pure_dict(nnx.state(make(nnx.Rngs(params=key)), nnx.Param)),
+        start=lambda params, batch_shape=(): carry(batch_shape),
+        step=lambda params, state, x: bind(params)(state, x)[0],
+        read=lambda params, state: jax.tree.leaves(state)[-1],
+    )

@@ -1,0 +1,135 @@
+"""Language models, perplexity and generation: laws of probability, and brute force."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lmjax import cells, evaluate, heads, models
+from lmjax.cell import scan
+from lmjax.evaluate.generate import _sample
+from lmjax.models import Dropout
+
+V, N = 11, 6
+LM = models.recurrent(cells.lstm(N, N), vocab_size=V)
+TIED = models.recurrent(cells.gru(N, N), vocab_size=V, head=heads.tied(V))
+
+
+@pytest.fixture(params=[LM, TIED], ids=["full", "tied"])
+def lm(request):
+    return request.param
+
+
+def brute_log_probs(lm, params, tokens):
+    """log P(. | tokens_1..t) for every t, by the plain scan and the definition of the softmax."""
+    _, states = scan(lm.cell, params.cell, lm.cell.start(params.cell), params.embed[jnp.asarray(tokens)])
+    w, b = (params.embed, params.head) if lm is TIED else params.head
+    p = jnp.exp(lm.cell.read(params.cell, states) @ w.T + b)
+    return np.log(p / p.sum(-1, keepdims=True))
+
+
+def test_log_probs_and_perplexity_are_the_definitions(lm, key):
+    params, tokens = lm.init(key), np.array([3, 1, 4, 1, 5, 9, 2, 6])
+    expected = brute_log_probs(lm, params, [0, *tokens[:-1]])
+    picked = expected[np.arange(8), tokens]
+    for steps in (3, 8, 100):
+        result = evaluate.perplexity(lm, params, tokens, start=0, steps=steps)
+        assert result.nll == pytest.approx(-picked.mean(), rel=1e-12) and result.tokens == 8
+        assert result.perplexity == pytest.approx(float(np.exp(-picked.mean())))
+    final, _ = models.states(lm, params, lm.cell.start(params.cell), jnp.array([0, *tokens[:-1]]))
+    np.testing.assert_allclose(models.next_log_probs(lm, params, final), expected[-1], rtol=1e-12)
+
+
+def test_lanes_are_stretches_without_context(key):
+    params, tokens = LM.init(key), np.array([3, 1, 4, 1, 5, 9])
+    halves = [evaluate.perplexity(LM, params, t, start=s).nll for t, s in ((tokens[:3], 0), (tokens[3:], 4))]
+    assert evaluate.perplexity(LM, params, tokens, start=0, lanes=2).nll == pytest.approx(np.mean(halves))
+
+
+def test_loss_without_dropout_is_minus_log_prob(lm, key):
+    params, tokens = lm.init(key), jnp.array([[3, 1], [4, 1], [5, 9]])
+    state = lm.cell.start(params.cell, (2,))
+    _, losses = models.loss(lm, params, state, tokens, tokens[::-1], key)
+    _, logp = models.log_prob(lm, params, state, tokens, tokens[::-1])
+    np.testing.assert_array_equal(losses, -logp)
+
+
+def test_dropout_is_locked_and_keeps_the_mean(key):
+    x = jnp.ones((5, 3, 4000))
+    dropped = models.language_model._locked(key, 0.25, x)
+    assert np.array_equal(dropped[0], dropped[4]) and not np.array_equal(dropped[:, 0], dropped[:, 1])
+    assert set(np.unique(dropped)) == {0, 1 / 0.75} and abs(dropped.mean() - 1) < 0.02
+    weights = {"w_h": x, "b": x}
+    assert (models.language_model._drop_recurrent(key, 0.5, weights)["b"] == 1).all()
+    assert abs(models.language_model._drop_recurrent(key, 0.5, weights)["w_h"].mean() - 1) < 0.02
+
+
+@pytest.mark.parametrize("rates", [Dropout(input=0.5), Dropout(output=0.5), Dropout(recurrent=0.5)])
+def test_each_dropout_acts_in_training_alone(rates, key):
+    lm = models.recurrent(cells.lstm(N, N), vocab_size=V, dropout=rates)
+    params, tokens = LM.init(key), jnp.arange(8)[:, None]
+    state = lm.cell.start(params.cell, (1,))
+    losses = [models.loss(lm, params, state, tokens, tokens, jax.random.key(seed))[1] for seed in (0, 1)]
+    assert not np.allclose(*losses)
+    plain = models.log_prob(LM, params, state, tokens, tokens)[1]
+    assert np.array_equal(models.log_prob(lm, params, state, tokens, tokens)[1], plain)
+
+
+def test_greedy_takes_the_most_probable_word(key):
+    params, tokens = LM.init(key), [0, 1]
+    found = evaluate.generate(LM, params, tokens, key, length=4, temperature=0)
+    for token in found:
+        assert token == brute_log_probs(LM, params, tokens)[-1].argmax()
+        tokens.append(int(token))
+
+
+def test_samples_follow_the_distribution(key):
+    params = LM.init(key)
+    params = params._replace(head=params.head._replace(b=jnp.linspace(-1, 1, V)))
+    draw = jax.vmap(lambda k: _sample(LM, params, start, k, 1, 1.0, None, None, (2,)))
+    start = LM.cell.start(params.cell)
+    drawn = np.bincount(np.ravel(draw(jax.random.split(key, 4000))), minlength=V) / 4000
+    p = np.array(jnp.exp(models.next_log_probs(LM, params, start)))
+    p[2] = 0
+    np.testing.assert_allclose(drawn, p / p.sum(), atol=0.03)
+    assert drawn[2] == 0
+
+
+def test_top_k_and_top_p_keep_the_most_probable():
+    p = np.array([0.1, 0.4, 0.2, 0.3])
+    kept = lambda **options: np.flatnonzero(np.isfinite(evaluate.truncate(jnp.log(p), **options))).tolist()
+    assert kept(top_k=2) == [1, 3] and kept(top_k=9) == [0, 1, 2, 3]
+    assert kept(top_p=0.69) == [1, 3] and kept(top_p=0.71) == [1, 2, 3] and kept(top_p=1e-9) == [1]
+
+
+def test_suggestions_are_sorted_and_sum_to_one(key):
+    found = evaluate.suggest(LM, LM.init(key), [1, 2], count=V)
+    probabilities = [p for _, p in found]
+    assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) == pytest.approx(1)
+
+
+def test_unigram_is_the_law_of_succession():
+    ids = np.array([0, 0, 1])
+    counts = np.array([3, 2, 1]) / 6
+    expected = np.exp(-np.log(counts[[1, 2]]).mean())
+    assert evaluate.unigram_perplexity(ids, np.array([1, 2]), 3) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p, k: models.recurrent(cells.rnn(2, 2), vocab_size=1), "vocab_size must be at least 2, got 1"),
+        (lambda p, k: models.recurrent(cells.rnn(2, 2), vocab_size=3, dropout=Dropout(output=1.0)), "dropout.output"),
+        (lambda p, k: evaluate.perplexity(LM, p, np.array([V]), start=0), f"token {V} is not in the vocabulary"),
+        (lambda p, k: evaluate.perplexity(LM, p, np.array([], int), start=0), "no tokens"),
+        (lambda p, k: evaluate.generate(LM, p, [], k, length=1), "at least one token"),
+        (lambda p, k: evaluate.generate(LM, p, [1], k, length=-1), "length must be at least 0, got -1"),
+        (lambda p, k: evaluate.generate(LM, p, [1], k, length=1, temperature=-1), "temperature"),
+        (lambda p, k: evaluate.generate(LM, p, [1], k, length=1, top_k=0), "top_k"),
+        (lambda p, k: evaluate.generate(LM, p, [1], k, length=1, top_p=0), "top_p"),
+        (lambda p, k: evaluate.suggest(LM, p, [1], count=0), "count"),
+    ],
+)
+def test_errors_name_the_argument(call, message, key):
+    with pytest.raises(ValueError, match=message):
+        call(LM.init(key), key)
