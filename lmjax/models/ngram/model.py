@@ -62,6 +62,7 @@ class NGram(NamedTuple):
         return len(self.levels[0].word) - 1
 
 
+@jax.jit
 def log_prob(model: NGram, tokens):
     """Score a text: log P(x_t | the n - 1 words before x_t, none before the sentence's start).
 
@@ -88,6 +89,7 @@ def log_prob(model: NGram, tokens):
     return LN10 * logp
 
 
+@jax.jit
 def matches(model: NGram, tokens):
     """Return how long the longest n-gram of the model is that ends at each token, and how long it could be.
 
@@ -118,6 +120,7 @@ def _lookups(model, tokens):
         live = before(live & (context > 0), False)
 
 
+@jax.jit
 def log_probs(model: NGram, history):
     """Return log P(w | h) for every word w.
 
