@@ -3,17 +3,17 @@
 Every round times every way once, one after the other, so that they share what else the machine does. A row
 is one comparison, as JSON: `ratio` is the median over rounds of our time / the peer's time (below 1 is
 faster than the peer), `low` and `high` are its quartiles; `peak_mb` is the temporary memory of our compiled
-program, `peer_peak_mb` the peer's: the same for a JAX peer, for torch the growth of a fresh process.
+program, `peer_peak_mb` the peer's: the same for a JAX peer, for torch the growth of a fresh process (Linux).
 
     python benchmarks/gradient_map.py --cell rnn --n 512 --length 256 --rounds 7
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -109,9 +109,11 @@ def print_peak(way, n, length):
         np.random.default_rng(0).normal(size=s).astype("f") for s in ((n, n), (n, n), (n,), (length, n), (length, n))
     ]
     f = torch_ways(arrays[:3], *arrays[3:])[way]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = lambda field: int(Path("/proc/self/status").read_text().split(f"{field}:")[1].split()[0]) / 1024
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports
+    before = status("VmRSS")
     f()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(status("VmHWM") - before)
 
 
 def main():

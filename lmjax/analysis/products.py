@@ -29,10 +29,12 @@ def jacobian_product_norms(jacobians, *, ord="fro", starts=None, max_lag: int | 
         || dh_{j+l}/dh_j ||,    dh_{j+l}/dh_j = J_{j+l} ... J_{j+1}
 
     The running product is brought back to size one at every step by a power of two, which rounds nothing,
-    and the powers are summed as integers: the log at lag 10,000 is right to 1e-4 in float32, where the
-    plain product is exactly 0 or inf. The norm of a product is at most, and mostly well below, the product
-    of the norms. One start gives one profile; for "the" profile take quantiles over starts
-    (`jnp.nanquantile(norms.log, q, axis=0)`).
+    and the powers are summed as integers: for a cell's Jacobians the log at lag 10,000 is right to 1e-4 in
+    float32, where the plain product is exactly 0 or inf. (What is left is the rounding of each matrix
+    product, which counts for more where a factor all but annihilates the product so far.)
+
+    The norm of a product is at most, and mostly well below, the product of the norms. One start gives one
+    profile; for "the" profile take quantiles over starts (`jnp.nanquantile(norms.log, q, axis=0)`).
 
     Args:
         jacobians: `[T, S, S]`, J_1 to J_T as `step_jacobians` returns them.
