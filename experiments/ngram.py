@@ -41,16 +41,15 @@ def run(cfg: Config) -> dict:
     perplexities: dict = {name: [] for name in methods}
     result: dict = {"config": asdict(cfg), "sha256": text.sha256, "tokens": len(text.test)}
     result |= {"bytes": [], "bytes_8bit": [], "impossible": [], "samples": []}
-    score = jax.jit(ngram.log_prob)
     for order in cfg.orders:
         counts = ngram.count(text.train, order, size=size, eos=eos)
         for name, estimate in methods.items():
             try:
                 model = estimate(counts)
-                perplexities[name].append(float(np.exp(-np.asarray(score(model, text.test), float).mean())))
+                perplexities[name].append(float(np.exp(-np.asarray(ngram.log_prob(model, text.test), float).mean())))
             except ValueError:  # the text is too small for this method's discounts
                 perplexities[name].append(float("nan"))
-        impossible = ~np.isfinite(score(ngram.mle(counts), text.test))
+        impossible = ~np.isfinite(ngram.log_prob(ngram.mle(counts), text.test))
         result["impossible"].append(float(impossible.mean()))
         for key, stored in (("bytes", model), ("bytes_8bit", ngram.quantise(model))):
             result[key].append(sum(ngram.storage(stored).bytes))

@@ -44,9 +44,8 @@ for word, p in evaluate.suggest(lm, Params((), (), model), prompt, count=2):
 # number.
 
 # %%
-log_prob = jax.jit(ngram.log_prob)
 for text in ("the students opened their laptops", "the teachers closed their books"):
-    print(text, np.asarray(log_prob(model, vocab.encode(text))).round(2))
+    print(text, np.asarray(ngram.log_prob(model, vocab.encode(text))).round(2))
 
 # %% [markdown]
 # Both are the rule, not the exception. Take a real text, and ask of each of its n-grams whether it occurs in
@@ -85,7 +84,7 @@ for n in range(1, order + 1):
     counted = ngram.count(train, n, size=V, eos=eos)
     for name, estimate in methods.items():
         model = estimate(counted)
-        perplexity[name].append(float(np.exp(-np.asarray(log_prob(model, test), float).mean())))
+        perplexity[name].append(float(np.exp(-np.asarray(ngram.log_prob(model, test), float).mean())))
     total.append(sum(ngram.storage(model).bytes))
 plot.ngram_perplexity(perplexity)
 
@@ -103,7 +102,7 @@ plot.ngram_storage(ngram.storage(kn).ngrams, total)
 # %%
 small = ngram.quantise(kn)
 for name, model in {"float32": kn, "8 bits": small}.items():
-    nll = -np.asarray(log_prob(model, test), float).mean()
+    nll = -np.asarray(ngram.log_prob(model, test), float).mean()
     print(f"{name}: {sum(ngram.storage(model).bytes) / 1e6:.1f} MB, perplexity {np.exp(nll):.1f}")
 
 # %% [markdown]

@@ -29,7 +29,7 @@ def save(path, model: NGram, vocab: Vocabulary, **facts: str):
     for k, level in enumerate(model.levels, 1):
         for name, value in level._asdict().items():
             parts = value._asdict() if isinstance(value, Quantised) else {"": value}
-            arrays |= {f"{k}.{name}.{part}".rstrip("."): x for part, x in parts.items() if len(x) or name != "log10b"}
+            arrays |= {f"{k}.{name}.{part}".rstrip("."): x for part, x in parts.items() if not isinstance(x, tuple)}
     header = {"kind": "lmjax n-gram", "level": vocab.level, "symbols": json.dumps(vocab.symbols), **facts}
     fresh = Path(f"{path}.{os.getpid()}.part")
     try:

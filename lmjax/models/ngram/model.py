@@ -40,10 +40,8 @@ class Level(NamedTuple):
 
     first: jax.Array  # int32 [contexts + 1]  context c is followed by the words in rows first[c] to first[c + 1] - 1
     word: jax.Array  # int32 [K]
-    log10p: Any  # float32 [K] or Quantised  log10 P(word | context), in the base of ARPA files, which hold it exactly
-    log10b: (
-        Any  # float32 [K] or Quantised  log10 of the weight that this context puts on shorter ones; () for the longest
-    )
+    log10p: Any  # float32 [K] or Quantised  log10 P(word | context): the base of ARPA files, which hold it exactly
+    log10b: Any  # float32 [K] or Quantised  log10 of the weight this context puts on shorter ones; () for the longest
 
 
 class NGram(NamedTuple):
@@ -51,9 +49,7 @@ class NGram(NamedTuple):
 
     levels: tuple[Level, ...]
     eos: jax.Array  # int32 []  the token id that ends a sentence
-    unseen: (
-        jax.Array
-    )  # float32 []  log10 backoff of a context that is not in the model; 0 in every model that is normalised
+    unseen: jax.Array  # float32 []  log10 weight of a context that is not in the model; 0 where P sums to 1
 
     @property
     def order(self) -> int:
@@ -66,6 +62,7 @@ class NGram(NamedTuple):
         return len(self.levels[0].word) - 1
 
 
+@jax.jit
 def log_prob(model: NGram, tokens):
     """Score a text: log P(x_t | the n - 1 words before x_t, none before the sentence's start).
 
@@ -85,13 +82,14 @@ def log_prob(model: NGram, tokens):
 
     References: Katz (1987) for the backoff form; Heafield (2011) for lookups of this kind.
     """
-    logp = _take(model.levels[0].log10p, tokens + 1)
+    logp = _take(model.levels[0].log10p, _word(model, tokens))
     for k, live, row, found in _lookups(model, tokens):
         shorter = logp + _backoff(model, k, row, live)
         logp = jnp.where(found >= 0, _take(model.levels[k].log10p, found), shorter)
     return LN10 * logp
 
 
+@jax.jit
 def matches(model: NGram, tokens):
     """Return how long the longest n-gram of the model is that ends at each token, and how long it could be.
 
@@ -111,7 +109,7 @@ def matches(model: NGram, tokens):
 
 def _lookups(model, tokens):
     """Yield for k = 1..n-1: k, whether there are k words before, their row, and the row of the n-gram they make."""
-    word = tokens + 1
+    word = _word(model, tokens)
     context = jnp.where(tokens == model.eos, 0, word)
     before = lambda x, start: jnp.concatenate([jnp.full_like(x[:1], start), x[:-1]])
     row, live = before(context, 0), jnp.ones(word.shape, bool)
@@ -122,6 +120,7 @@ def _lookups(model, tokens):
         live = before(live & (context > 0), False)
 
 
+@jax.jit
 def log_probs(model: NGram, history):
     """Return log P(w | h) for every word w.
 
@@ -177,8 +176,8 @@ def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
         return NGram((*levels[:-1], levels[-1]._replace(log10b=())), jnp.int32(eos), jnp.float32(0))
 
     def score(params, history, token):
-        word = jnp.asarray(token, jnp.int32) + 1
         model = params.head
+        word = _word(model, token)
         logp = _take(model.levels[0].log10p, word)
         for k, (row, live) in enumerate(_rows(model, history), 1):
             found = _find(model.levels[k], row, word)
@@ -228,28 +227,42 @@ def _cut(values):
 
 def _find(level: Level, row, word):
     """Return the row of the n-gram (context row, word), or -1."""
-    low = jnp.where(row < 0, 0, level.first[row])
-    end = jnp.where(row < 0, 0, level.first[row + 1])
     if not len(level.word):
-        return jnp.full_like(low, -1)
-    widest = jnp.max(end - low, initial=0)
-    last = jnp.maximum(len(level.word) - 1, 0)
-    take = lambda i: level.word.at[i].get(mode="promise_in_bounds")
+        return jnp.full(jnp.shape(row), -1, jnp.int32)
+    low, end = _stretch(level, row)
+    last = len(level.word) - 1
+    rounds = 32 - lax.clz(jnp.max(end - low, initial=0).astype(jnp.int32))
 
     def halve(i, at):
         probe = at + (jnp.int32(1) << (rounds - 1 - i))
-        return jnp.where((probe < end) & (take(jnp.minimum(probe, last)) <= word), probe, at)
+        return jnp.where((probe < end) & (_at(level.word, jnp.minimum(probe, last)) <= word), probe, at)
 
-    rounds = 32 - lax.clz(widest.astype(jnp.int32))
     at = lax.fori_loop(0, rounds, halve, low)
-    return jnp.where((at < end) & (take(jnp.minimum(at, last)) == word), at, -1)
+    return jnp.where((at < end) & (_at(level.word, jnp.minimum(at, last)) == word), at, -1)
+
+
+def _word(model: NGram, tokens):
+    """Return token ids as words, counted from 1, all of them in the model."""
+    return jnp.clip(jnp.asarray(tokens, jnp.int32), 0, model.vocab_size - 1) + 1
+
+
+def _stretch(level: Level, row):
+    """Return the first row of what follows a context, and the row after the last; nothing follows context -1."""
+    context = jnp.maximum(row, 0)
+    return _at(level.first, context), jnp.where(row < 0, 0, _at(level.first, context + 1))
+
+
+def _at(values, rows):
+    """Return values at rows, all of which must be there: without the cost of checking."""
+    return values.at[rows].get(mode="promise_in_bounds")
 
 
 def _take(values, rows):
-    """Return values at rows; a row of -1 yields some value."""
+    """Return values at rows; at -1 that of the first, if there is one."""
+    rows = jnp.maximum(rows, 0)
     if isinstance(values, Quantised):
-        return values.table[_take(values.code, rows)]
-    return values[rows] if len(values) else jnp.zeros(jnp.shape(rows), values.dtype)
+        return _at(values.table, _take(values.code, rows).astype(jnp.int32))
+    return _at(values, rows) if len(values) else jnp.zeros(jnp.shape(rows), values.dtype)
 
 
 def _backoff(model, k, row, live):
@@ -260,7 +273,7 @@ def _backoff(model, k, row, live):
 def _rows(model, history):
     """Return for k = 1..n-1 the row of the context of k words, and whether the sentence holds k words."""
     n = model.order - 1
-    word = [history[..., n - 1 - i] for i in range(n)]  # the latest first
+    word = [jnp.clip(history[..., n - 1 - i], 0, model.vocab_size) for i in range(n)]  # the latest first
     row = list(word)  # of the k-gram that ends i words ago
     live = [jnp.ones(w.shape, bool) for w in word]
     result = []
@@ -273,16 +286,17 @@ def _rows(model, history):
 
 def _followers(level, row, logp):
     """Write the probabilities of the words that follow a context over those of the shorter contexts."""
-    begin = jnp.where(row < 0, 0, level.first[row])
-    end = jnp.where(row < 0, 0, level.first[row + 1])
+    if not len(level.word):
+        return logp
+    begin, end = _stretch(level, row)
     lane = jnp.arange(len(logp))[:, None]
 
     def write(carry):
         begin, logp = carry
-        rows = begin[:, None] + jnp.arange(CHUNK)
-        word = jnp.where(rows < end[:, None], level.word[rows] - 1, logp.shape[1])
+        rows = begin[:, None] + jnp.arange(CHUNK, dtype=jnp.int32)
+        inside = rows < end[:, None]
+        rows = jnp.where(inside, rows, 0)
+        word = jnp.where(inside, _at(level.word, rows) - 1, logp.shape[1])
         return begin + CHUNK, logp.at[lane, word].set(_take(level.log10p, rows), mode="drop")
 
-    if not len(level.word):
-        return logp
     return lax.while_loop(lambda carry: jnp.any(carry[0] < end), write, (begin, logp))[1]

@@ -54,7 +54,7 @@ def sparsity(model: NGram, tokens) -> Sparsity:
     (0.0, 0.8, 1.0)
     """
     tokens = np.asarray(tokens)
-    length, possible = (np.asarray(x) for x in _matches(model, tokens))
+    length, possible = (np.asarray(x) for x in matches(model, tokens))
     context = np.concatenate([[0], np.where(tokens == model.eos, 0, length)[:-1]])
     context = np.maximum(context, np.minimum(possible - 1, 1))  # <s> alone is always there
     ngram, before = [], []
@@ -63,6 +63,3 @@ def sparsity(model: NGram, tokens) -> Sparsity:
         ngram.append(float((length < here).mean()))
         before.append(float((context < here - 1).mean()))
     return Sparsity(len(tokens), tuple(ngram), tuple(before))
-
-
-_matches = jax.jit(matches)
