@@ -161,7 +161,8 @@ def main():
     config = {"cell": args.cell, "n": args.n, "T": args.length, "rounds": args.rounds, "jax": jax.__version__}
     for work in ours:
         for peer in (name for name in ways if name not in ours):
-            if peer.startswith("torch") and work != "all-pairs map" or peer.startswith("bare") and "band" not in work:
+            only = {"torch": "all-pairs map", "bare": "band"}.get(peer.split()[0], "")
+            if not work.startswith(only):
                 continue
             ratios = np.array(seconds[work]) / np.array(seconds[peer])
             low, ratio, high = np.quantile(ratios, (0.25, 0.5, 0.75)).round(4).tolist()
