@@ -25,7 +25,7 @@ def save(path, tree, meta: dict) -> None:
 def load(path, like):
     """Return `(tree, meta)` from a file that `save` wrote, with the structure of `like` (arrays or their shapes).
 
-    >>> import tempfile
+    >>> import tempfile, jax.numpy as jnp
     >>> file = Path(tempfile.mkdtemp()) / "a.safetensors"
     >>> save(file, {"w": jnp.ones(2)}, {"step": 3})
     >>> tree, meta = load(file, {"w": jnp.zeros(2)})
