@@ -103,6 +103,8 @@ def contribution_bars(shares, *, ax: Axes) -> Axes:
     shares = np.asarray(shares, np.float64)
     steps = np.arange(1, len(shares) + 1)
     for k, (name, kept) in enumerate({"along the gradient": shares >= 0, "against it": shares < 0}.items()):
+        if not kept.any():
+            continue
         label = f"{name}, {shares[kept].sum():.3g} in all"
         ax.bar(steps[kept], shares[kept], width=1, color=colour(k), hatch="//" * k, edgecolor="white", label=label)
     ax.axhline(0, color="0.3", linestyle="-", linewidth=0.8)
@@ -128,7 +130,7 @@ def truncation_curve(curves: Mapping[str, tuple], *, ax: Axes) -> Axes:
     ax.xaxis.set_major_formatter("{x:g}")
     ax.set(xlabel="steps back $k$", ylabel=r"relative bias $\|g_k - G\| / \|G\|$")
     ax.set_ylim(bottom=0)
-    ax.legend()
+    legend_above(ax)
     return ax
 
 
