@@ -57,6 +57,12 @@ def diagnose(subjects: list[Subject], ids: np.ndarray) -> tuple[list[Section], d
     numbers: dict[str, dict] = {subject.name: {} for subject in subjects}
     sections = [_training(subjects, numbers), _clipping(subjects, numbers)]
     sections += [_spectrum(subjects, numbers), _lags(subjects, ids, numbers), _profile(subjects, ids, numbers)]
+    sections += [
+        _map(subjects, ids, numbers),
+        _contributions(subjects, ids, numbers),
+        _truncation(subjects, ids, numbers),
+        _gates(subjects, ids, numbers),
+    ]
     return [section for section in sections if section is not None], numbers
 
 
@@ -137,11 +143,7 @@ def _profile(subjects, ids, numbers) -> Section:
     inputs, targets = (jnp.asarray(t.reshape(STARTS, length).T) for t in (tokens[:-1], tokens[1:]))
     last = jnp.zeros(length).at[-1].set(1)
     for name, lm, params, *_ in subjects:
-
-        def loss(cell_params, state, at_t, lm=lm, params=params):
-            target, weight = at_t
-            return -weight * lm.head.log_prob(params, lm.cell.read(cell_params, state), target)
-
+        loss = _loss(lm, params)
         state = lm.cell.start(params.cell, (STARTS,))
         xs = lm.embed(params.embed, inputs)
         flow = analysis.state_gradients(lm.cell, params.cell, state, xs, loss, (targets, last))
@@ -157,6 +159,97 @@ def _profile(subjects, ids, numbers) -> Section:
     )
     axes = plot.state_gradients(profiles, ylabel=r"$\|\partial J^{(T)}/\partial s_t\|$")
     return Section("The gradient of the loss, step by step", text, (plot.data_uri(axes),))
+
+
+def _loss(lm, params):
+    """The loss of a step as analysis takes it; `(target, weight)` stand for y."""
+
+    def loss(cell_params, state, y):
+        target, weight = y
+        return -weight * lm.head.log_prob(params, lm.cell.read(cell_params, state), target)
+
+    return loss
+
+
+def _reading(subject, ids, weight=1.0):
+    """One stretch of `LAG` tokens as analysis takes it: `(cell, params, state, xs, loss, ys)`."""
+    _, lm, params, *_ = subject
+    xs, targets = lm.embed(params.embed, jnp.asarray(ids[:LAG])), jnp.asarray(ids[1 : LAG + 1])
+    state = lm.cell.start(params.cell)
+    return lm.cell, params.cell, state, xs, _loss(lm, params), (targets, jnp.broadcast_to(weight, LAG))
+
+
+def _map(subjects, ids, numbers) -> Section:
+    figures, said = [], []
+    for subject in subjects:
+        flow = analysis.state_gradient_map(*_reading(subject, ids))
+        back = np.diagonal(flow.log_relative, -20)
+        share = float(np.exp(np.median(back)))
+        numbers[subject.name]["loss_gradient_20_back"] = share
+        said.append(f"{subject.name} {share:.2g}")
+        figures.append(
+            _titled(plot.gradient_map(flow.log_norm, label=r"$\|\partial J_i/\partial s_j\|$"), subject.name)
+        )
+    text = (
+        "Every loss i against every state j before it. Along a row one sees how far back a single word's loss reaches. "
+        f"Median over all losses of what is left 20 steps back, relative to the loss's own step: {'; '.join(said)}."
+    )
+    return Section("From every loss to every state", text, tuple(figures))
+
+
+def _contributions(subjects, ids, numbers) -> Section | None:
+    figures, said = [], []
+    last = jnp.zeros(LAG).at[-1].set(1)
+    for subject in subjects:
+        shares = analysis.bptt_contributions(*_reading(subject, ids, last)).shares
+        for name, share in list(recurrent_weights(shares).items())[-1:]:  # of a stack, the top layer
+            recent = float(np.sum(share[-10:]))
+            numbers[subject.name]["share_of_last_10_steps"] = recent
+            said.append(f"{subject.name} {recent:.0%}")
+            figures.append(_titled(plot.contribution_bars(share), f"{subject.name}, {name}"))
+    if not figures:
+        return None
+    text = (
+        "The gradient of the last loss with respect to W_h is a sum over steps; each bar is one step's share, and they "
+        f"sum to 1. The last ten of {LAG} steps account for: {'; '.join(said)}."
+    )
+    return Section("Backpropagation through time, laid open", text, tuple(figures))
+
+
+def _truncation(subjects, ids, numbers) -> Section:
+    ks, curves, said = (1, 2, 5, 10, 20, 50, LAG), {}, []
+    for subject in subjects:
+        bias = np.asarray(analysis.truncation_bias(*_reading(subject, ids), ks).relative_bias)
+        curves[subject.name] = ks, bias
+        numbers[subject.name]["truncation_bias"] = dict(zip(map(str, ks), bias.tolist(), strict=True))
+        said.append(f"{subject.name} {bias[ks.index(10)]:.1%}")
+    text = (
+        "Were gradients to flow back k steps only, this part of the whole gradient of these "
+        f"{LAG} tokens would be missing. With k = 10: {'; '.join(said)}."
+    )
+    return Section("What truncation misses", text, (plot.data_uri(plot.truncation_curve(curves)),))
+
+
+def _gates(subjects, ids, numbers) -> Section | None:
+    figures, said = [], []
+    for subject in subjects:
+        if not any(cell.gates for cell in (subject.lm.cell, *subject.lm.cell.layers)):
+            continue
+        values = analysis.gate_values(*_reading(subject, ids)[:4])
+        saturation = {name: analysis.gate_saturation(gate) for name, gate in values.items()}
+        figures.append(_titled(plot.gate_scatter(saturation), subject.name))
+        for name, gate in values.items():
+            if name.rpartition(".")[2] == "f":
+                tau = np.asarray(analysis.time_constants(gate))
+                numbers[subject.name][f"median_time_constant_{name}"] = float(np.median(tau))
+                said.append(f"{subject.name} {name} {np.median(tau):.1f} (longest {tau.max():.0f})")
+    if not figures:
+        return None
+    text = (
+        "A gate unit at the upper left is nearly always open, at the lower right nearly always shut. Steps after which "
+        f"the forget gates leave 1/e of a cell, median over units: {'; '.join(said)}."
+    )
+    return Section("Gates", text, tuple(figures))
 
 
 def _titled(axes, title) -> str:

@@ -80,7 +80,7 @@ def test_diagnose_writes_one_page_with_all_in_it(call, trained, tmp_path):
     status, out, _ = call("diagnose", trained, "--out", tmp_path / "d", "--json")
     answer = json.loads(out)
     page = (tmp_path / "d" / "report.html").read_text("utf-8")
-    assert status == 0 and page.count("data:image/svg+xml") == 5
+    assert status == 0 and page.count("data:image/svg+xml") == 9
     assert "http" not in page.replace("http://www.w3.org", "").split("<body>")[0]
     assert {"spectral_radius_before", "spectral_radius_after", "clipped"} <= set(answer["models"]["lstm"])
 
@@ -92,7 +92,7 @@ def test_demo_compares_the_two_cells(call, tmp_path, monkeypatch, corpus):
     status, out, err = call("demo", "--out", tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert status == 0 and out.splitlines()[-1].endswith("report.html")
-    assert page.count("data:image/svg+xml") == 7 and "<b>" not in page
+    assert page.count("data:image/svg+xml") == 13 and "<b>" not in page
     assert "validation perplexity" in err and "unigram baseline" in err
 
 
