@@ -185,7 +185,7 @@ def _prepare(cell, params, state, xs, mask, reverse):
         shapes = [jnp.shape(x) for x in jax.tree.leaves((xs, mask))]
         raise ValueError(f"unroll: every leaf of xs and the mask must share one leading axis T, got shapes {shapes}")
     if mask is not None:  # what a padded input holds (NaN times a zero gradient, say) reaches no parameter
-        xs = jax.tree.map(lambda x: _where(mask, x, jnp.zeros_like(x)) if _floating(x) else x, xs)
+        xs = jax.tree.map(lambda x: select(mask, x, jnp.zeros_like(x)) if _floating(x) else x, xs)
     inputs = cell.encode(params, xs)
     first = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), inputs)
     new = jax.eval_shape(cell.step, params, state, first)
@@ -204,13 +204,13 @@ def _masked(step):
     def masked(params, state, x, valid):
         params, closed = params
         new = step(params, state, x, *closed)
-        return new if valid is None else jax.tree.map(partial(_where, valid), new, state)
+        return new if valid is None else jax.tree.map(partial(select, valid), new, state)
 
     return masked
 
 
-def _where(valid, x, y):
-    """Choose along the leading axes that `valid` has."""
+def select(valid, x, y):
+    """Return x where `valid` and y elsewhere, along the leading axes that `valid` has."""
     return jnp.where(valid.reshape(valid.shape + (1,) * (jnp.ndim(x) - valid.ndim)), x, y)
 
 

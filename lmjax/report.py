@@ -119,17 +119,16 @@ def _lags(subjects, ids, numbers) -> Section:
     profiles, said = {}, []
     for name, lm, params, *_ in subjects:
         xs = lm.embed(params.embed, jnp.asarray(ids[: LAG + STARTS * 8]))
-        lag = min(LAG, len(xs))
         jacobians = analysis.step_jacobians(lm.cell, params.cell, lm.cell.start(params.cell), xs)
-        starts = np.linspace(0, len(xs) - lag, STARTS).astype(int)
-        norms = analysis.jacobian_product_norms(jacobians, starts=starts, max_lag=lag)
+        starts = np.linspace(0, len(xs) - LAG, STARTS).astype(int)
+        norms = analysis.jacobian_product_norms(jacobians, starts=starts, max_lag=LAG)
         profiles[name] = np.asarray(norms.log)
-        halfway = np.median(profiles[name][:, lag // 2])
-        numbers[name]["log_jacobian_norm_at_lag"] = {str(lag // 2): float(halfway)}
+        halfway = np.median(profiles[name][:, LAG // 2])
+        numbers[name]["log_jacobian_norm_at_lag"] = {str(LAG // 2): float(halfway)}
         said.append(f"{name} 10^{halfway / np.log(10):.1f}")
     text = (
         f"How much of a change of the state at step j is left in the state at step i = j + l: Frobenius norm of the "
-        f"product of the steps' Jacobians, median and bands over {STARTS} starts. At lag {lag // 2}: "
+        f"product of the steps' Jacobians, median and bands over {STARTS} starts. At lag {LAG // 2}: "
         f"{'; '.join(said)}."
     )
     axes = plot.lag_profiles(profiles, ylabel=r"$\|\partial s_i/\partial s_j\|_F$")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lmjax.cell import _join, _masked, _prepare, _split, scan
+from lmjax.cell import _join, _masked, _prepare, _split, scan, select
 
 __all__ = ["Trajectory", "direct_gradients", "trajectory"]
 
@@ -63,13 +63,12 @@ def step_loss(loss):
     def masked(params, state, y, valid):
         if valid is None:
             return jnp.asarray(loss(params, state, y))
-        keep = lambda x: valid.reshape(valid.shape + (1,) * (jnp.ndim(x) - valid.ndim))
-        value = jnp.asarray(loss(params, state, jax.tree.map(lambda v: jnp.where(keep(v), v, jnp.zeros_like(v)), y)))
+        value = jnp.asarray(loss(params, state, jax.tree.map(lambda v: select(valid, v, jnp.zeros_like(v)), y)))
         if value.ndim < valid.ndim:
             raise ValueError(
                 f"loss: with a mask [T, B] it must give one number a sequence, {valid.shape}, got shape {value.shape}"
             )
-        return jnp.where(keep(value), value, 0)
+        return select(valid, value, 0)
 
     return masked
 

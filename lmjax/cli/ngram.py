@@ -8,15 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 from lmjax import data, evaluate
-from lmjax.cli.terminal import Json, emit, prompt_ids
+from lmjax.cli.terminal import Json, emit
+from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.data.corpora import LAYOUTS
 from lmjax.interop.arpa import read_arpa, write_arpa
-from lmjax.models import Params, ngram
+from lmjax.models import LanguageModel, Params, ngram
 
 __all__ = ["COMMANDS"]
 
@@ -128,46 +128,19 @@ def evaluate_model(
 
 
 def generate(
-    file: Positional[Path],
-    prompt: str = "",
-    length: int = 60,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    unknown: bool = False,
-    seed: int = 0,
-    as_json: Json = False,
+    file: Positional[Path], prompt: str = "", sampling: OmitArgPrefixes[Sampling] = Sampling(), as_json: Json = False
 ) -> None:
     """Let an n-gram model write on.
 
     Args:
         file: The model, or an ARPA file.
         prompt: Text to start from.
-        length: Tokens to write.
-        temperature: Below 1 plays safe, above 1 dares; 0 always takes the most probable word.
-        top_k: Choose among the k most probable words only.
-        top_p: Choose among the most probable words that hold this much probability only.
-        unknown: Let the model write `<unk>` too.
-        seed: Seed of the choices.
+        sampling: How words are chosen.
         as_json: Print one JSON object.
     """
     model, vocab, _ = _load(file)
-    lm, params = _language_model(model, vocab)
-    ids = evaluate.generate(
-        lm,
-        params,
-        prompt_ids(vocab, prompt),
-        jax.random.key(seed),
-        length=length,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        exclude=() if unknown else (vocab.unk,),
-    )
-    text = vocab.decode(ids)
-    signature = evaluate.signature(seed=seed, temperature=temperature, top_k=top_k, top_p=top_p)
-    answer = {"prompt": prompt, "text": text, "tokens": len(ids), "signature": signature}
-    emit(answer, as_json, f"{prompt}{' ' * (vocab.level == 'word')}{text}".strip(" "))
+    answer, text = write_on(*_language_model(model, vocab), vocab, prompt, sampling)
+    emit(answer, as_json, text)
 
 
 def complete(file: Positional[Path], text: Positional[str], count: int = 5, as_json: Json = False) -> None:
@@ -180,11 +153,8 @@ def complete(file: Positional[Path], text: Positional[str], count: int = 5, as_j
         as_json: Print one JSON object.
     """
     model, vocab, _ = _load(file)
-    lm, params = _language_model(model, vocab)
-    found = evaluate.suggest(lm, params, prompt_ids(vocab, text), count=count)
-    words = [{"word": vocab.symbols[i], "probability": p} for i, p in found]
-    lines = "\n".join(f"{w['probability']:8.2%}  {w['word']!r}" for w in words)
-    emit({"text": text, "suggestions": words, "signature": evaluate.signature()}, as_json, lines)
+    answer, lines = suggestions(*_language_model(model, vocab), vocab, text, count)
+    emit(answer, as_json, lines)
 
 
 def report(
@@ -254,7 +224,7 @@ def _load(file: Path):
     return ngram.load(file) if ours else (*read_arpa(file), {})
 
 
-def _language_model(model, vocab):
+def _language_model(model, vocab) -> tuple[LanguageModel, Params]:
     return ngram.ngram(len(vocab), model.order, eos=vocab.eos), Params((), (), model)
 
 

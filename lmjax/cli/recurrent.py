@@ -14,7 +14,8 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from lmjax import data, evaluate
 from lmjax import train as training
-from lmjax.cli.terminal import Json, called, emit, progress, prompt_ids, say, working
+from lmjax.cli.terminal import Json, called, emit, progress, say, working
+from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.evaluate import Perplexity
 from lmjax.train import Model
 
@@ -135,47 +136,20 @@ def evaluate_run(
 
 
 def generate(
-    run: Positional[Path],
-    prompt: str = "",
-    length: int = 60,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    unknown: bool = False,
-    seed: int = 0,
-    as_json: Json = False,
+    run: Positional[Path], prompt: str = "", sampling: OmitArgPrefixes[Sampling] = Sampling(), as_json: Json = False
 ) -> None:
     """Let a trained model write on.
 
     Args:
         run: Directory of the run.
         prompt: Text to start from.
-        length: Tokens to write.
-        temperature: Below 1 plays safe, above 1 dares; 0 always takes the most probable word.
-        top_k: Choose among the k most probable words only.
-        top_p: Choose among the most probable words that hold this much probability only.
-        unknown: Let the model write <unk> too.
-        seed: Seed of the choices.
+        sampling: How words are chosen.
         as_json: Print one JSON object.
     """
     begin = time.perf_counter()
-    trained = training.load_run(run)
-    vocab = trained.vocab
-    ids = evaluate.generate(
-        trained.lm,
-        trained.params,
-        prompt_ids(vocab, prompt),
-        jax.random.key(seed),
-        length=length,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        exclude=() if unknown else (vocab.unk,),
-    )
-    text = vocab.decode(ids)
-    signature = evaluate.signature(seed=seed, temperature=temperature, top_k=top_k, top_p=top_p)
-    answer = {"prompt": prompt, "text": text, "tokens": len(ids), "seconds": time.perf_counter() - begin}
-    emit({**answer, "signature": signature}, as_json, f"{prompt}{' ' * (vocab.level == 'word')}{text}".strip(" "))
+    lm, params, vocab, _ = training.load_run(run)
+    answer, text = write_on(lm, params, vocab, prompt, sampling)
+    emit({**answer, "seconds": time.perf_counter() - begin}, as_json, text)
 
 
 def complete(run: Positional[Path], text: Positional[str], count: int = 5, as_json: Json = False) -> None:
@@ -188,12 +162,9 @@ def complete(run: Positional[Path], text: Positional[str], count: int = 5, as_js
         as_json: Print one JSON object.
     """
     begin = time.perf_counter()
-    trained = training.load_run(run)
-    found = evaluate.suggest(trained.lm, trained.params, prompt_ids(trained.vocab, text), count=count)
-    words = [{"word": trained.vocab.symbols[i], "probability": p} for i, p in found]
-    answer = {"text": text, "suggestions": words, "seconds": time.perf_counter() - begin}
-    lines = "\n".join(f"{w['probability']:8.2%}  {w['word']!r}" for w in words)
-    emit({**answer, "signature": evaluate.signature()}, as_json, lines)
+    lm, params, vocab, _ = training.load_run(run)
+    answer, lines = suggestions(lm, params, vocab, text, count)
+    emit({**answer, "seconds": time.perf_counter() - begin}, as_json, lines)
 
 
 def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_json: Json = False) -> None:

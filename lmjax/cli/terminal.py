@@ -15,7 +15,7 @@ from tyro.conf import arg
 from lmjax import data
 from lmjax import train as training
 
-__all__ = ["Json", "called", "emit", "progress", "prompt_ids", "say", "working"]
+__all__ = ["Json", "called", "emit", "progress", "say", "working"]
 
 Json = Annotated[bool, arg(name="json", help="Print one JSON object on stdout and nothing else there.")]
 
@@ -82,12 +82,3 @@ def progress(name: str):
 def called(text: data.Corpus) -> str:
     """Return what a signature names a corpus: its name and the start of its sha256."""
     return f"{text.name}:{text.sha256[:8]}"
-
-
-def prompt_ids(vocab: data.Vocabulary, text: str) -> list[int]:
-    """Return the line start and the tokens of a text that goes on."""
-    ids = vocab.encode(text)[:-1]
-    if (ids == vocab.unk).any():
-        unknown = [t for t in data.tokenize(text, vocab.level)[:-1] if t not in vocab.index]
-        say(f"not in the vocabulary, read as {data.UNK}: {' '.join(unknown)}")
-    return [vocab.eos, *ids.tolist()]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from lmjax.analysis import clip_by_global_norm
+from lmjax.cell import select
 from lmjax.data import Batch
 from lmjax.models import LanguageModel, loss
 
@@ -90,7 +91,7 @@ def step(
     k_reset, k_loss = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step))
     anew = jax.random.bernoulli(k_reset, reset, batch.inputs.shape[1:])
     fresh = lm.cell.start(state.params.cell, anew.shape)
-    carry = jax.tree.map(lambda s, f: jnp.where(anew.reshape(-1, *(1,) * (s.ndim - 1)), f, s), state.carry, fresh)
+    carry = jax.tree.map(partial(select, anew), fresh, state.carry)
 
     def mean_loss(params):
         final, losses = loss(lm, params, carry, batch.inputs, batch.targets, k_loss)

@@ -1,0 +1,61 @@
+"""What a language model of any kind writes for the commands: text, and suggestions for the next word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from lmjax import data, evaluate
+from lmjax.cli.terminal import say
+from lmjax.models import LanguageModel
+
+__all__ = ["Sampling", "suggestions", "write_on"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How words are chosen."""
+
+    length: int = 60
+    """Tokens to write."""
+    temperature: float = 1.0
+    """Below 1 plays safe, above 1 dares; 0 always takes the most probable word."""
+    top_k: int | None = None
+    """Choose among the k most probable words only."""
+    top_p: float | None = None
+    """Choose among the most probable words that hold this much probability only."""
+    unknown: bool = False
+    """Let the model write <unk> too."""
+    seed: int = 0
+    """Seed of the choices."""
+
+
+def write_on(lm: LanguageModel, params, vocab: data.Vocabulary, prompt: str, sampling: Sampling) -> tuple[dict, str]:
+    """Return a command's answer about the text that follows a prompt, and prompt and text together."""
+    how: dict[str, Any] = {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
+    key, exclude = jax.random.key(sampling.seed), () if sampling.unknown else (vocab.unk,)
+    start = _prompt_ids(vocab, prompt)
+    ids = evaluate.generate(lm, params, start, key, length=sampling.length, exclude=exclude, **how)
+    text = vocab.decode(ids)
+    signature = evaluate.signature(seed=sampling.seed, **how)
+    answer = {"prompt": prompt, "text": text, "tokens": len(ids), "signature": signature}
+    return answer, f"{prompt}{' ' * (vocab.level == 'word')}{text}".strip(" ")
+
+
+def suggestions(lm: LanguageModel, params, vocab: data.Vocabulary, text: str, count: int) -> tuple[dict, str]:
+    """Return a command's answer about the most probable next words, and the same as lines."""
+    found = evaluate.suggest(lm, params, _prompt_ids(vocab, text), count=count)
+    words = [{"word": vocab.symbols[i], "probability": p} for i, p in found]
+    lines = "\n".join(f"{w['probability']:8.2%}  {w['word']!r}" for w in words)
+    return {"text": text, "suggestions": words, "signature": evaluate.signature()}, lines
+
+
+def _prompt_ids(vocab: data.Vocabulary, text: str) -> list[int]:
+    """Return the line start and the tokens of a text that goes on."""
+    ids = vocab.encode(text)[:-1]
+    if (ids == vocab.unk).any():
+        unknown = [t for t in data.tokenize(text, vocab.level)[:-1] if t not in vocab.index]
+        say(f"not in the vocabulary, read as {data.UNK}: {' '.join(unknown)}")
+    return [vocab.eos, *ids.tolist()]
