@@ -4,16 +4,19 @@ Progress goes to stderr, results to stdout; with `--json` stdout is exactly one 
 """
 
 import sys
-
-import tyro
-
-from lmjax.cli import ngram, recurrent
+import time
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line; a mistake of the user's is one line on stderr and exit status 2."""
+    began = time.perf_counter()
+    import tyro
+
+    from lmjax.cli import ngram, recurrent, terminal
+
+    terminal.start_clock(began)
     app, ngrams = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
     for name, command in ngram.COMMANDS.items():
         ngrams.command(name=name)(command)

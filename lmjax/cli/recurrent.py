@@ -14,7 +14,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from lmjax import data, evaluate
 from lmjax import train as training
-from lmjax.cli.terminal import Json, called, emit, progress, say, working
+from lmjax.cli.terminal import Json, called, emit, lap, laps, progress, say, working
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.evaluate import Perplexity
 from lmjax.train import Model
@@ -70,6 +70,7 @@ def train(
         raise ValueError(f"resume: {out} holds no last.safetensors to go on from")
     with working("reading the corpus"):
         text = _corpus(corpus, level=level, min_count=min_count)
+    lap("corpus")
     lm = training.build(model, len(text.vocab))
     config |= {"corpus": str(corpus), "sha256": text.sha256}
     if resume:
@@ -97,7 +98,14 @@ def train(
     result = result._replace(seconds=time.perf_counter() - begin)
     baseline = evaluate.unigram_perplexity(text.train, text.test, len(text.vocab))
     answer = {**result._asdict(), "valid_perplexity": run.valid, "unigram_perplexity": baseline, "out": str(out)}
-    emit(answer, as_json, f"{_sentence(result, 'test')}\nvalid {run.valid:.2f}, unigram {baseline:.2f}; run in {out}")
+    answer["first_step"] = first = laps()
+    parts = ", ".join(f"{what} {seconds:.1f}" for what, seconds in first.items())
+    emit(
+        answer,
+        as_json,
+        f"{_sentence(result, 'test')}\nvalid {run.valid:.2f}, unigram {baseline:.2f}; run in {out}\n"
+        f"first step after {sum(first.values()):.1f} s: {parts}",
+    )
 
 
 _KEPT = (

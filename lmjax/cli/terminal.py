@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
@@ -15,7 +16,7 @@ from tyro.conf import arg
 from lmjax import data
 from lmjax import train as training
 
-__all__ = ["Json", "called", "emit", "progress", "say", "working"]
+__all__ = ["Json", "called", "emit", "lap", "laps", "progress", "say", "start_clock", "working"]
 
 Json = Annotated[bool, arg(name="json", help="Print one JSON object on stdout and nothing else there.")]
 
@@ -31,6 +32,24 @@ _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 def say(text: str) -> None:
     """Print a remark on stderr."""
     _stderr.print(text, markup=False)
+
+
+_clock: list[tuple[str, float]] = []  # what the command had done by when
+
+
+def start_clock(began: float) -> None:
+    """Note when the command began; by now it has imported what it needs."""
+    _clock[:] = [("", began), ("imports", time.perf_counter())]
+
+
+def lap(what: str) -> None:
+    """Note that a part of the command is done."""
+    _clock.append((what, time.perf_counter()))
+
+
+def laps() -> dict[str, float]:
+    """Return the seconds that each part noted has taken."""
+    return {what: now - before for (_, before), (what, now) in pairwise(_clock)}
 
 
 @contextmanager
@@ -59,16 +78,19 @@ def progress(name: str):
     ) as bar:
         task = bar.add_task(name, total=None, note="compiling")
         began = shown = time.monotonic()
-        first = None
+        first: list[tuple[float, training.Progress]] = []
 
         def report(at: training.Progress) -> None:
-            nonlocal shown, first
+            nonlocal shown
             now = time.monotonic()
-            first = first or (now, at)
-            seconds, steps = now - first[0], at.step - first[1].step
-            rate = (at.tokens - first[1].tokens) / seconds if seconds else 0
+            if len(first) < 2:  # before the first step, and after it: from then on nothing is compiled
+                first.append((now, at))
+                lap(("start", "compile")[len(first) - 1])
+            since, origin = first[-1]
+            seconds, steps = now - since, at.step - origin.step
+            rate = (at.tokens - origin.tokens) / seconds if seconds else 0
             left = (at.total - at.step) * seconds / steps if steps else 0
-            note = f"train {np.exp(at.loss):.1f}  {rate:,.0f} words/s"
+            note = f"train {np.exp(at.loss):.1f}  {rate:,.0f} words/s" if steps else "compiling"
             bar.update(task, completed=at.step, total=at.total, note=note)
             if at.valid is not None:
                 say(f"{name}: step {at.step} of {at.total}, validation perplexity {at.valid:.2f} ({now - began:.0f} s)")

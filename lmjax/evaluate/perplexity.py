@@ -61,14 +61,14 @@ def perplexity(
     begin = time.perf_counter()
     vocab_size = jax.eval_shape(lambda p: _next_shape(lm, p), params).shape[-1]
     state = lm.cell.start(params.cell, (lanes,))
-    total, tokens = 0.0, 0
+    losses, tokens = [], 0  # losses stay on the device until the end: no batch waits for the one before
     for batch in contiguous(ids, lanes=lanes, steps=steps, start=start):
         if (bad := batch.targets.max()) >= vocab_size or batch.targets.min() < 0:
             raise ValueError(f"perplexity: token {bad} is not in the vocabulary of {vocab_size}")
         state, nll = _score(lm, params, state, batch)
-        total += float(nll)
+        losses.append(nll)
         tokens += int(batch.mask.sum())
-    nll = total / tokens
+    nll = sum(map(float, losses)) / tokens
     text = signature(**fields, tokens=tokens, lanes=lanes)
     return Perplexity(float(np.exp(nll)), nll, tokens, time.perf_counter() - begin, text)
 

@@ -42,7 +42,7 @@ class Progress(NamedTuple):
     step: int
     total: int  # steps
     tokens: int  # trained on so far
-    loss: float  # mean of the last steps, nats a token
+    loss: float  # mean of the last steps, nats a token; nan before the first
     valid: float | None  # validation perplexity, where this report is about one
 
 
@@ -103,7 +103,8 @@ def fit(
         reset: probability that a lane's state begins anew at a batch, see `step`.
         patience: stop after so many epochs without a better validation; None never does.
         minutes: stop, with a last validation, when so much time has passed.
-        report: called a few times a second at most, and after each validation.
+        report: called before the first step, after it, then a few times a second at most, and after each
+            validation.
         out: directory for `best.safetensors` (at every best validation) and `last.safetensors` (every
             minute, and when interrupted).
         resume: go on from `out/last.safetensors` exactly where it ends; the result is that of an unbroken run.
@@ -127,7 +128,8 @@ def fit(
         (state, best), meta = checkpoint.load(out / LAST, (state, best))
         done, best_valid, since = meta["done"]
         history = History(**meta["history"])
-    began = saved = shown = time.monotonic()
+    began = saved = time.monotonic()
+    shown = -math.inf
     pending: list[tuple[int, Metrics]] = []
 
     def pull(valid=None):
@@ -139,7 +141,8 @@ def fit(
         pending.clear()
         if not np.isfinite(recent).all():
             raise FloatingPointError(f"training: the loss is not finite at step {len(history.loss)} of {total}")
-        report(Progress(len(history.loss), total, history.tokens[-1], float(np.mean(recent)), valid))
+        tokens, loss = (history.tokens or [0])[-1], float(np.mean(recent)) if recent else math.nan
+        report(Progress(len(history.loss), total, tokens, loss, valid))
 
     def save():
         if out is not None:
@@ -148,6 +151,7 @@ def fit(
             )
 
     try:
+        pull()
         for epoch in range(done, epochs):
             taken, late = int(state.step) - epoch * epoch_steps, False
             if not taken:

@@ -59,6 +59,7 @@ def optimizer(
     return optax.chain(clip_by_global_norm(max_norm), known[name](schedule))
 
 
+@partial(jax.jit, static_argnames=("lm", "transform", "lanes"))  # one program in place of forty
 def start(lm: LanguageModel, transform: optax.GradientTransformation, key, lanes: int) -> TrainState:
     """Return the state before the first step: fresh parameters, and a cell that has read nothing."""
     k_train = jax.random.fold_in(key, 1)
@@ -73,8 +74,8 @@ def start_params(lm: LanguageModel, key):
 
 
 def rewind(lm: LanguageModel, state: TrainState, lanes: int) -> TrainState:
-    """Return the state with a cell that has read nothing, every leaf a buffer of its own (`step` donates them)."""
-    return jax.tree.map(jnp.copy, state._replace(carry=lm.cell.start(state.params.cell, (lanes,))))
+    """Return the state with a cell that has read nothing, in buffers of its own (`step` donates them)."""
+    return state._replace(carry=jax.tree.map(jnp.copy, lm.cell.start(state.params.cell, (lanes,))))
 
 
 @partial(jax.jit, static_argnames=("lm", "transform", "reset"), donate_argnames="state")
