@@ -38,6 +38,7 @@ def recurrent_spectrum(w_h) -> RecurrentSpectrum:
 
     The eigenvalues say how W^l behaves for large l, the singular values what one factor can do. The two
     agree for a normal matrix, whose departure is 0; a departure below sqrt(eps) ||W||_F is rounding.
+    On CPU and GPU: XLA has no eigenvalues of a general matrix for TPU.
 
     Args:
         w_h: `[n, k n]`, k blocks side by side.
@@ -87,7 +88,8 @@ def linear_mode_decay(w_h, gradient, lags) -> LinearModes:
     W_h = w_h^T. The expansion stands for the linear cell alone: the Jacobians of other cells do not
     commute, and the eigenvalues of the factors say nothing about those of a product.
 
-    Not for use under jit: whether the expansion exists is decided by the values.
+    Not for use under jit: whether the expansion exists is decided by the values. On CPU and GPU alone, as
+    `recurrent_spectrum`.
 
     Args:
         w_h: `[n, n]`.

@@ -46,6 +46,7 @@ class LanguageModel(NamedTuple):
     cell: Cell  # over x, with params.cell
     head: Head  # over read(s_t), with the whole params
     dropout: Dropout = Dropout()
+    segment: int | None = None  # of `unroll` in training: for long sequences
 
 
 def states(lm: LanguageModel, params: Params, state, tokens):
@@ -78,7 +79,7 @@ def loss(lm: LanguageModel, params: Params, state, tokens, targets, key):
     k_input, k_output, k_recurrent, k_head = jax.random.split(key, 4)
     x = _locked(k_input, lm.dropout.input, lm.embed(params.embed, tokens))
     weights = _drop_recurrent(k_recurrent, lm.dropout.recurrent, params.cell)
-    final, all_states = unroll(lm.cell, weights, state, x)
+    final, all_states = unroll(lm.cell, weights, state, x, segment=lm.segment)
     y = _locked(k_output, lm.dropout.output, lm.cell.read(weights, all_states))
     return final, lm.head.loss(params, y, targets, k_head)
 

@@ -14,7 +14,13 @@ __all__ = ["recurrent"]
 
 @cache
 def recurrent(
-    cell: Cell, *, vocab_size: int, n_embed: int | None = None, head: Head | None = None, dropout: Dropout = Dropout()
+    cell: Cell,
+    *,
+    vocab_size: int,
+    n_embed: int | None = None,
+    head: Head | None = None,
+    dropout: Dropout = Dropout(),
+    segment: int | None = None,
 ) -> LanguageModel:
     """Return the recurrent language model.
 
@@ -26,6 +32,8 @@ def recurrent(
         n_embed: size of a word vector, default the size of what the cell reads out.
         head: the distribution, default `heads.softmax`; `heads.tied(V)` takes E for U.
         dropout: rates for training.
+        segment: length k of the segments that training computes a second time on its way back, see
+            `unroll`: for sequences too long for memory; k near sqrt(T) takes least.
 
     >>> from lmjax import cells
     >>> lm = recurrent(cells.lstm(4, 4), vocab_size=10)
@@ -56,4 +64,4 @@ def recurrent(
         embed = jax.random.uniform(k_embed, (vocab_size, size), minval=-0.1, maxval=0.1)
         return Params(embed, cell.init(k_cell), output.init(k_head))
 
-    return LanguageModel(init, lambda embed, tokens: jnp.take(embed, tokens, axis=0), cell, output, dropout)
+    return LanguageModel(init, lambda embed, tokens: jnp.take(embed, tokens, axis=0), cell, output, dropout, segment)

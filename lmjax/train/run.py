@@ -47,6 +47,8 @@ class Model:
     """Dropout rate of the features the softmax reads."""
     drop_recurrent: float = 0.0
     """Dropout rate of single recurrent weights."""
+    segment: int | None = None
+    """For long sequences: keep the state of every so many steps only and compute the rest again going backward."""
 
 
 class Trained(NamedTuple):
@@ -82,6 +84,7 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
         n_embed=size,
         head=heads.tied(vocab_size) if model.tied else None,
         dropout=Dropout(model.drop_input, model.drop_output, model.drop_recurrent),
+        segment=model.segment,
     )
 
 

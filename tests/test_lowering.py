@@ -1,0 +1,148 @@
+"""Every compiled entry point lowers for CPU, CUDA and TPU; nothing is run, so no such device is needed."""
+
+import ast
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lmjax
+from lmjax import analysis, cells, data, models, train
+from lmjax.analysis.spectrum import _modes
+from lmjax.cell import record, scan, unroll
+from lmjax.evaluate.generate import _advance, _sample
+from lmjax.evaluate.perplexity import _score
+from lmjax.models import ngram
+
+T, B, N = 6, 2, 3
+CELLS = {
+    "rnn": cells.rnn(N, N),
+    "lstm": cells.lstm(N, N),
+    "gru": cells.gru(N, N),
+    "gru, reset after": cells.gru(N, N, reset_after=True),
+    "stack": cells.stack(cells.lstm(N, N), cells.rnn(N, N)),
+}
+WAYS = {"plain": {}, "mask": {"mask": np.ones((T, B), bool)}, "reverse": {"reverse": True}, "segment": {"segment": 4}}
+LM = models.recurrent(cells.lstm(N, N), vocab_size=5)
+ADAM = train.optimizer(steps=9)
+
+
+def problem(cell, *batch):
+    params = cell.init(jax.random.key(0))
+    return params, cell.start(params, batch), jnp.ones((T, *batch, N))
+
+
+def total(cell, params, state, xs, **way):
+    return sum(x.sum() for x in jax.tree.leaves(unroll(cell, params, state, xs, **way)[1]))
+
+
+def both_halves(cell, params, state, xs):
+    results, pullback = record(cell, params, state, xs)
+    return pullback(*results)
+
+
+def on_cell(function, *, cell=cells.lstm(N, N), batch=(), **options):
+    return partial(function, cell, **options), *problem(cell, *batch)
+
+
+def with_loss(function, *more, **options):
+    loss = lambda params, state, y: (jax.tree.leaves(state)[0] - y).sum()
+    cell = cells.lstm(N, N)
+    return lambda params, state, xs: function(cell, params, state, xs, loss, xs, *more, **options), *problem(cell)
+
+
+def on_text(function, *, batch=(B,), **options):
+    """A function of `(lm, params, state, ...)`, as scoring and sampling call it."""
+    params = LM.init(jax.random.key(0))
+    return partial(function, LM, **options), params, LM.cell.start(params.cell, batch)
+
+
+def on_ngram(function):
+    model = ngram.mle(ngram.count(np.array([1, 2, 0, 1, 3, 0]), 3, size=4, eos=0))
+    return function, model, jnp.ones((4, 2), jnp.int32)
+
+
+def on_tasks(*tasks):
+    return lambda key: [task.sample(key, B) for task in tasks], jax.random.key(0)
+
+
+IDS = np.zeros((T, B), np.int32)
+BATCH = data.Batch(IDS, IDS, IDS == 0)
+KEY = jax.random.key(0)
+SAMPLING = {"length": 4, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "exclude": (1,)}
+JACOBIANS = np.ones((T, N, N), np.float32)
+ENTRIES = {  # name in the library -> (function, arguments)
+    "unroll": lambda: on_cell(unroll),
+    "scan": lambda: on_cell(scan),
+    "record": lambda: on_cell(both_halves, batch=(B,)),
+    "start": lambda: (lambda key: train.start(LM, ADAM, key, B), KEY),
+    "step": lambda: (partial(train.step, LM, ADAM, reset=0.1), train.start(LM, ADAM, KEY, B), BATCH),
+    "_score": lambda: (*on_text(_score), BATCH),
+    "_advance": lambda: (*on_text(_advance), IDS),
+    "_sample": lambda: (*on_text(_sample, batch=(), **SAMPLING), KEY),
+    "log_prob": lambda: on_ngram(ngram.log_prob),
+    "matches": lambda: on_ngram(ngram.matches),
+    "log_probs": lambda: on_ngram(ngram.log_probs),
+    "sample": lambda: on_tasks(data.tasks.adding(10), data.tasks.copy_memory(2), data.tasks.temporal_order(10)),
+    "step_jacobians": lambda: on_cell(analysis.step_jacobians),
+    "gate_values": lambda: on_cell(analysis.gate_values),
+    "pascanu_bounds": lambda: on_cell(analysis.pascanu_bounds, cell=cells.rnn(N, N)),
+    "lyapunov_spectrum": lambda: on_cell(analysis.lyapunov_spectrum, key=KEY),
+    "jacobian_norm_probes": lambda: on_cell(analysis.jacobian_norm_probes, key=KEY, num_probes=2),
+    "jacobian_product_norms": lambda: (partial(analysis.jacobian_product_norms, max_lag=3), JACOBIANS),
+    "product_log_singular_values": lambda: (analysis.product_log_singular_values, JACOBIANS),
+    "state_gradients": lambda: with_loss(analysis.state_gradients),
+    "state_gradient_map": lambda: with_loss(analysis.state_gradient_map),
+    "input_gradient_map": lambda: with_loss(analysis.input_gradient_map),
+    "recurrent_contribution_map": lambda: with_loss(analysis.recurrent_contribution_map),
+    "state_gradient_band": lambda: with_loss(analysis.state_gradient_band, max_lag=2),
+    "truncation_bias": lambda: with_loss(analysis.truncation_bias, (1, 3)),
+    "bptt_contributions": lambda: with_loss(analysis.bptt_contributions),
+    "error_surface": lambda: (partial(analysis.error_surface, analysis.toy_error), jnp.ones(3), jnp.ones(2)),
+    "descend": lambda: (
+        lambda theta: analysis.descend(analysis.toy_error, theta, optax.sgd(0.1), steps=2),
+        jnp.ones(2),
+    ),
+    "recurrent_spectrum": lambda: (analysis.recurrent_spectrum, jnp.ones((N, 4 * N))),
+    "_modes": lambda: (_modes, jnp.ones((N, N)), jnp.ones(N), jnp.arange(4)),
+}
+PLATFORMS = ("cpu", "cuda", "tpu")
+NOT_ON_TPU = {"recurrent_spectrum", "_modes"}  # XLA has no eigenvalues of a general matrix there
+
+
+def lower(platforms, entry):
+    with jax.enable_x64(False):
+        function, *args = entry()
+        return jax.jit(function).trace(*args).lower(lowering_platforms=platforms)
+
+
+def test_the_table_holds_every_compiled_function():
+    found = set()
+    for path in Path(lmjax.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef) and any("jax.jit" in ast.unparse(d) for d in node.decorator_list):
+                found.add(node.name)
+    assert found == set(ENTRIES)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_an_entry_point_lowers_for_every_platform(name):
+    platforms = ("cpu", "cuda") if name in NOT_ON_TPU else PLATFORMS
+    lower(platforms, ENTRIES[name])
+
+
+@pytest.mark.parametrize("name", sorted(NOT_ON_TPU))
+def test_what_a_tpu_cannot_do_is_known(name):
+    with pytest.raises(NotImplementedError, match="not found for platform tpu"):
+        lower(("tpu",), ENTRIES[name])
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", CELLS)
+def test_a_gradient_lowers_for_every_platform(name, way):
+    gradient = jax.grad(partial(total, CELLS[name], **WAYS[way]), (0, 1, 2))
+    lower(PLATFORMS, lambda: (gradient, *problem(CELLS[name], B)))
