@@ -1,0 +1,94 @@
+"""What surrounds the cells: imports, compilation, memory of the training step."""
+
+import json
+import subprocess
+import sys
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+import lmjax
+from lmjax import cells, data, evaluate, models, train
+
+VOCAB = data.build_vocabulary(["a b c d"])
+LM = models.recurrent(cells.lstm(4, 4), vocab_size=len(VOCAB))
+SEGMENTED = models.recurrent(cells.lstm(4, 4), vocab_size=len(VOCAB), segment=3)
+ADAM = train.optimizer(steps=20)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    stream = lambda n, seed: np.random.default_rng(seed).integers(0, len(VOCAB), n).astype(np.int32)
+    return data.Corpus("toy", VOCAB, stream(203, 0), stream(91, 1), stream(50, 2), "none")
+
+
+def imported(code):
+    """Top-level modules that a fresh process holds after running the code."""
+    report = f"{code}\nimport json, sys\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+    return set(json.loads(subprocess.run([sys.executable, "-c", report], capture_output=True, check=True).stdout))
+
+
+def test_import_is_cheap_and_rooms_come_when_asked_for():
+    heavy = {"jax", "numpy", "matplotlib", "optax", "flax", "chex", "safetensors", "rich", "tyro", "torch"}
+    assert not imported("import lmjax") & heavy
+    assert imported("import lmjax; lmjax.cells") & heavy == {"jax", "numpy"}
+    training = imported("import lmjax; lmjax.train; lmjax.analysis")
+    assert not training & {"matplotlib", "flax", "rich", "tyro", "torch"}
+    assert {"cells", "plot", "__version__"} <= set(dir(lmjax))
+    with pytest.raises(AttributeError, match="no attribute 'cell_zoo'"):
+        lmjax.cell_zoo  # noqa: B018
+
+
+def test_two_epochs_with_a_ragged_end_trace_each_step_once(corpus, monkeypatch):
+    """203 tokens in 4 lanes of 10 steps: the last batch is short, and the validation's too."""
+    chex.clear_trace_counter()
+    counted = lambda function, **jit: jax.jit(chex.assert_max_traces(function.__wrapped__, 1), **jit)
+    step = counted(train.step, static_argnames=("lm", "transform", "reset"), donate_argnames="state")
+    monkeypatch.setattr(train.loop, "step", step)
+    score = sys.modules["lmjax.evaluate.perplexity"]
+    monkeypatch.setattr(score, "_score", counted(score._score, static_argnames="lm"))
+    options = {"epochs": 2, "lanes": 4, "steps": 10, "transform": ADAM}
+    run = train.fit(LM, corpus, jax.random.key(0), **options)
+    assert len(run.history.loss) == 12 and len(run.history.valid) == 2
+
+
+def test_a_report_comes_before_the_first_step_and_after_it(corpus):
+    reports = []
+    train.fit(LM, corpus, jax.random.key(0), epochs=1, lanes=4, steps=10, transform=ADAM, report=reports.append)
+    assert [r.step for r in reports[:2]] == [0, 1] and np.isnan(reports[0].loss) and reports[1].loss > 0
+
+
+def test_the_step_writes_into_the_memory_of_the_old_state(corpus):
+    state = train.start(LM, ADAM, jax.random.key(0), 4)
+    batch = next(data.contiguous(corpus.train, lanes=4, steps=10, start=VOCAB.eos))
+    arrays = lambda state: [x for x in jax.tree.leaves((state.params, state.opt, state.carry)) if x.ndim]
+    places = lambda state: {x.unsafe_buffer_pointer() for x in arrays(state)}
+    before = places(state)
+    assert len(before) == len(arrays(state))
+    after, _ = train.step(LM, ADAM, state, batch)  # a donation of no use would warn
+    assert places(after) == before and all(x.is_deleted() for x in arrays(state))
+
+
+def test_segments_leave_training_as_it_is(corpus):
+    runs = [
+        train.fit(lm, corpus, jax.random.key(0), epochs=1, lanes=4, steps=20, transform=ADAM) for lm in (LM, SEGMENTED)
+    ]
+    chex.assert_trees_all_close(runs[0].params, runs[1].params, rtol=1e-9)
+
+
+def test_segments_take_less_memory(corpus):
+    def temporary(lm):
+        state = jax.eval_shape(lambda key: train.start(lm, ADAM, key, 4), jax.random.key(0))
+        batch = next(data.contiguous(np.resize(corpus.train, 4096), lanes=4, steps=1024, start=0))
+        return train.step.lower(lm, ADAM, state, batch).compile().memory_analysis().temp_size_in_bytes
+
+    lm = models.recurrent(cells.lstm(16, 16), vocab_size=len(VOCAB))
+    assert temporary(lm._replace(segment=32)) < 0.5 * temporary(lm)
+
+
+def test_perplexity_does_not_depend_on_how_many_steps_are_scored_at_once(corpus):
+    params = LM.init(jax.random.key(0))
+    nll = [evaluate.perplexity(LM, params, corpus.test, start=VOCAB.eos, steps=k).nll for k in (7, 50)]
+    assert nll[0] == pytest.approx(nll[1], rel=1e-12)
