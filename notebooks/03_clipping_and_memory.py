@@ -110,6 +110,26 @@ for name, (_, _, clips, (losses, _, seen)) in runs.items():
 plot.clip_timeline(runs["LSTM"][3][1], max_norm)
 
 # %% [markdown]
+# ## Sequences too long for memory
+#
+# The way back through time needs what every step left on the way forth. With segments of $\sqrt T$ steps only the
+# state at the start of each segment is kept, and the rest is computed again, one segment at a time: a second
+# forward pass for the memory. What the compiled gradient needs can be asked before it runs.
+
+# %%
+cell, length = cells.lstm(32, 32), 256 if FAST else 16384
+params, xs = cell.init(jax.random.key(0)), jax.ShapeDtypeStruct((length, 1, 32), jnp.float32)
+for segment in (None, int(length**0.5)):
+
+    @jax.jit
+    def gradient(params, xs, segment=segment):
+        final = lambda params: unroll(cell, params, cell.start(params, (1,)), xs, segment=segment)[0]
+        return jax.grad(lambda params: final(params).h.sum())(params)
+
+    needed = gradient.lower(params, xs).compile().memory_analysis().temp_size_in_bytes
+    print(f"T = {length}, segment {segment}: {needed / 1e6:.1f} MB")
+
+# %% [markdown]
 # ## Gates and how long they remember
 #
 # A forget gate near 1 keeps what is in the cell: over $T$ steps the content is multiplied by

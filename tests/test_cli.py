@@ -62,6 +62,7 @@ def test_train_says_what_it_measured_and_refuses_to_overwrite(call, corpus, trai
     assert call(*words)[0] == 2
     status, out, err = call(*words, "--resume", "--json")
     assert status == 0 and json.loads(out)["tokens"] == 30 * 7 and "Traceback" not in err
+    assert {"imports", "corpus", "start"} <= set(json.loads(out)["first_step"])
     status, _, err = call(*words, "--resume", "--seed", "1")
     assert status == 2 and "seed was 0 when the run began, now it is 1" in err
 
