@@ -47,7 +47,7 @@ class Model:
     layers: int = 1
     """Cells on top of each other."""
     head: str = "softmax"
-    """Output layer: softmax, tied (the word vectors are the output weights too; needs embed = n), adaptive or sampled."""
+    """Output layer: softmax, tied (shares the word vectors; needs embed = n), adaptive or sampled."""
     drop_input: float = 0.0
     """Dropout rate of word vectors."""
     drop_output: float = 0.0
