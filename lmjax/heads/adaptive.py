@@ -88,7 +88,7 @@ def adaptive(n: int, vocab_size: int, *, cutoffs: tuple[int, ...] | None = None,
         return jnp.concatenate([top[..., :first], *rare], -1)
 
     def log_prob(at, params, y, token):
-        y, ids = y.reshape(-1, n), token.reshape(-1)
+        y, ids = y.reshape(-1, n).astype(jnp.result_type(y, params.head.w)), token.reshape(-1)
         cluster = jnp.searchsorted(jnp.array(cuts, int), ids, side="right")  # 0 where none
         logp = _log_prob(params.head.w, y, jnp.where(cluster > 0, first + cluster - 1, ids))
         for j, tail in enumerate(params.head.tails, 1):

@@ -91,6 +91,7 @@ def softmax_log_prob(w, b, y, token):
 
     References: Milakov and Gimelshein (2018) for the sum in blocks.
     """
+    w, b, y = (x.astype(jnp.result_type(w, b, y)) for x in (w, b, y))
     flat, ids = y.reshape(-1, y.shape[-1]), token.reshape(-1)
     whole = len(flat) * len(w) <= LOGITS
     logp = _score(w, b, flat, ids) - _logsumexp(w, b, flat) if whole else _blocked(w, b, flat, ids)
@@ -160,6 +161,7 @@ def _rows(x, start, size):
 
 def _over_blocks(length, body, carry):
     """Fold `body(carry, start, size)` over blocks of a range; the last may be shorter."""
-    whole, rest = divmod(length, BLOCK)
-    carry = lax.fori_loop(0, whole, lambda k, carry: body(carry, k * BLOCK, BLOCK), carry)
-    return body(carry, whole * BLOCK, rest) if rest else carry
+    size = min(BLOCK, length)
+    whole, rest = divmod(length, size)
+    carry = lax.fori_loop(0, whole, lambda k, carry: body(carry, k * size, size), carry)
+    return body(carry, whole * size, rest) if rest else carry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,7 +74,8 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
     Raises:
         ValueError: the cell or the head is unknown, a size is not positive, or `tied` does not fit the sizes.
     """
-    for name, known in {"cell": CELLS, "head": HEADS}.items():
+    choices: dict[str, Collection[str]] = {"cell": CELLS, "head": HEADS}
+    for name, known in choices.items():
         if (given := getattr(model, name)) not in known:
             raise ValueError(f"{name}: must be one of {', '.join(known)}, got {given!r}")
     size = model.n if model.embed is None else model.embed

@@ -88,6 +88,15 @@ def test_the_blocked_form_never_holds_all_logits(key, monkeypatch):
         assert "1024x64x" in text
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_features_may_be_narrower_than_the_parameters(name, blocked, key):
+    params, y, token = draw(HEADS[name], key)
+    of_y = jax.grad(lambda y: HEADS[name].loss(params, y, token, key).sum())
+    narrow = of_y(y.astype(jnp.float32))
+    assert narrow.dtype == jnp.float32
+    np.testing.assert_allclose(narrow, of_y(y), atol=1e-5)
+
+
 def test_a_shift_of_all_logits_changes_nothing_and_large_ones_do_not_overflow(blocked, key):
     params, y, token = draw(HEADS["softmax"], key)
     w, b = params.head
@@ -157,7 +166,7 @@ def test_the_sampled_loss_tends_to_the_cross_entropy(power, key):
     expected = -plain(*params.head, y, token)
     errors = [
         jnp.abs(heads.sampled(N, V, samples=k, power=power).loss(params, y, token, key) - expected).max()
-        for k in (50, 5_000, 500_000)
+        for k in (50, 5_000, 200_000)
     ]
     assert errors[0] > errors[1] > errors[2] and errors[2] < 0.02
 
