@@ -75,7 +75,7 @@ def softmax_log_prob(w, b, y, token):
 
     Up to `LOGITS` = 2^26 logits (256 MB of float32) they are held in memory, once, for the backward pass.
     More are made, summed and dropped in blocks of `BLOCK` words, and made again in the backward pass: the
-    memory no longer grows with V, at a tenth more time. The blocked form has no forward-mode derivative.
+    memory no longer grows with V, for up to a fifth more time. The blocked form has no forward-mode derivative.
 
     Args:
         w: `[V, n]`.
