@@ -39,7 +39,7 @@ def run(cfg: Config) -> dict:
     total = cfg.epochs * train.steps_per_epoch(len(text.train), cfg.lanes, cfg.steps)
     rows = {}
     for cell in cfg.cells:
-        model = train.Model(cell=cell, n=cfg.n, tied=True, drop_input=cfg.dropout, drop_output=cfg.dropout)
+        model = train.Model(cell=cell, n=cfg.n, head="tied", drop_input=cfg.dropout, drop_output=cfg.dropout)
         lm = train.build(model, len(text.vocab))
         fitted = train.fit(
             lm,

@@ -165,7 +165,11 @@ def test_damaged_checkpoints_are_named(tmp_path):
         (lambda c: train.optimizer(learning_rate=0.0), "learning_rate: must be positive"),
         (lambda c: train.build(train.Model(cell="lsd"), 9), "cell: must be one of rnn, irnn, lstm, gru, got 'lsd'"),
         (lambda c: train.build(train.Model(layers=0), 9), "layers: must be at least 1"),
-        (lambda c: train.build(train.Model(n=4, embed=3, tied=True), 9), "tied: embed must equal n"),
+        (lambda c: train.build(train.Model(n=4, embed=3, head="tied"), 9), "head: tied needs embed equal to n"),
+        (
+            lambda c: train.build(train.Model(head="hat"), 9),
+            "head: must be one of softmax, tied, adaptive, sampled, got",
+        ),
     ],
 )
 def test_errors_name_the_argument(corpus, call, message):

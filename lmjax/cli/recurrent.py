@@ -270,7 +270,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
     emit({**answer, "page": str(place)}, as_json, f"test perplexity: unigram {baseline:.1f}, {scores}\n{place}")
 
 
-DEMO_MODEL = Model(n=128, tied=True, drop_input=0.2, drop_output=0.2)
+DEMO_MODEL = Model(n=128, head="tied", drop_input=0.2, drop_output=0.2)
 DEMO_EPOCHS, DEMO_LANES, DEMO_STEPS = 3, 16, 32
 DEMO_RATE, DEMO_CLIP = 8e-3, 1.0
 

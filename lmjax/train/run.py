@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,17 +13,24 @@ import jax
 from lmjax import cells, heads
 from lmjax.cell import Cell
 from lmjax.data import Vocabulary
+from lmjax.heads import Head
 from lmjax.models import Dropout, LanguageModel, recurrent
 from lmjax.train import checkpoint
 from lmjax.train.loop import BEST
 
-__all__ = ["CELLS", "Model", "Trained", "build", "check_same", "describe", "load_run"]
+__all__ = ["CELLS", "HEADS", "Model", "Trained", "build", "check_same", "describe", "load_run"]
 
 CELLS: dict[str, Callable[[int, int], Cell]] = {
     "rnn": cells.rnn,
     "irnn": lambda n_in, n: cells.rnn(n_in, n, activation=jax.nn.relu, w_h=cells.initial.identity()),
     "lstm": cells.lstm,
     "gru": cells.gru,
+}
+HEADS: dict[str, Callable[[int, int], Head]] = {
+    "softmax": heads.softmax,
+    "tied": lambda n, vocab_size: heads.tied(vocab_size),
+    "adaptive": heads.adaptive,
+    "sampled": heads.sampled,
 }
 
 
@@ -39,12 +46,12 @@ class Model:
     """Size of a word vector; the hidden size if not given."""
     layers: int = 1
     """Cells on top of each other."""
-    tied: bool = False
-    """Use the word vectors as output weights too (needs embed = n)."""
+    head: str = "softmax"
+    """Output layer: softmax, tied (shares the word vectors; needs embed = n), adaptive or sampled."""
     drop_input: float = 0.0
     """Dropout rate of word vectors."""
     drop_output: float = 0.0
-    """Dropout rate of the features the softmax reads."""
+    """Dropout rate of the features the output layer reads."""
     drop_recurrent: float = 0.0
     """Dropout rate of single recurrent weights."""
     segment: int | None = None
@@ -67,22 +74,24 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
     True
 
     Raises:
-        ValueError: the cell is unknown, a size is not positive, or `tied` does not fit the sizes.
+        ValueError: the cell or the head is unknown, a size is not positive, or `tied` does not fit the sizes.
     """
-    if model.cell not in CELLS:
-        raise ValueError(f"cell: must be one of {', '.join(CELLS)}, got {model.cell!r}")
+    choices: dict[str, Collection[str]] = {"cell": CELLS, "head": HEADS}
+    for name, known in choices.items():
+        if (given := getattr(model, name)) not in known:
+            raise ValueError(f"{name}: must be one of {', '.join(known)}, got {given!r}")
     size = model.n if model.embed is None else model.embed
     if model.layers < 1:
         raise ValueError(f"layers: must be at least 1, got {model.layers}")
-    if model.tied and size != model.n:
-        raise ValueError(f"tied: embed must equal n, got embed={size}, n={model.n}")
+    if model.head == "tied" and size != model.n:
+        raise ValueError(f"head: tied needs embed equal to n, got embed={size}, n={model.n}")
     make = CELLS[model.cell]
     layers = [make(size if k == 0 else model.n, model.n) for k in range(model.layers)]
     return recurrent(
         layers[0] if model.layers == 1 else cells.stack(*layers),
         vocab_size=vocab_size,
         n_embed=size,
-        head=heads.tied(vocab_size) if model.tied else None,
+        head=HEADS[model.head](model.n, vocab_size),
         dropout=Dropout(model.drop_input, model.drop_output, model.drop_recurrent),
         segment=model.segment,
     )

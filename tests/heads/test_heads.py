@@ -1,0 +1,198 @@
+"""Output layers: laws of probability, equality with the definition and with torch, and derivatives."""
+
+from functools import partial
+from importlib import import_module
+from types import SimpleNamespace
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lmjax import heads
+
+softmax_file, adaptive_file = (import_module(f"lmjax.heads.{name}") for name in ("softmax", "adaptive"))
+V, N = 29, 16
+CUTS = (5, 11)
+HEADS = {
+    "softmax": heads.softmax(N, V),
+    "tied": heads.tied(V),
+    "adaptive": heads.adaptive(N, V, cutoffs=CUTS),
+    "sampled": heads.sampled(N, V, samples=7),
+}
+
+
+@pytest.fixture
+def blocked(monkeypatch):
+    """A few logits count as many, in blocks that do not divide V."""
+    monkeypatch.setattr(softmax_file, "LOGITS", 0)
+    monkeypatch.setattr(softmax_file, "BLOCK", 8)
+
+
+def draw(head, key, shape=(4, 6)):
+    """Parameters with biases that are not zero, features and targets."""
+    k_params, k_embed, k_y, k_token = jax.random.split(key, 4)
+    params = jax.tree.map(lambda x: x + 0.1 * jnp.arange(len(x)).reshape(-1, *[1] * (x.ndim - 1)), head.init(k_params))
+    y = jax.random.normal(k_y, (*shape, N))
+    token = jax.random.randint(k_token, shape, 0, V)
+    return SimpleNamespace(head=params, embed=jax.random.normal(k_embed, (V, N))), y, token
+
+
+def plain(w, b, y, token):
+    return jnp.take_along_axis(jax.nn.log_softmax(y @ w.T + b), token[..., None], -1)[..., 0]
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("shape", [(), (4, 6)])
+def test_probabilities_sum_to_one_and_log_prob_picks_one(name, shape, key):
+    head = HEADS[name]
+    params, y, token = draw(head, key, shape)
+    logp = head.log_probs(params, y)
+    assert logp.shape == (*shape, V)
+    np.testing.assert_allclose(jnp.exp(logp).sum(-1), 1, rtol=1e-12)
+    picked = jnp.take_along_axis(logp, token[..., None], -1)[..., 0]
+    np.testing.assert_allclose(head.log_prob(params, y, token), picked, rtol=1e-12)
+    if name != "sampled":
+        np.testing.assert_allclose(head.loss(params, y, token, key), -picked, rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["whole", "blocked"])
+def test_log_prob_and_its_derivatives_are_those_of_the_definition(form, request, key):
+    if form == "blocked":
+        request.getfixturevalue("blocked")
+    params, y, token = draw(HEADS["softmax"], key)
+    weights = jax.random.normal(key, token.shape)
+    value = lambda f, w, b, y: jnp.sum(weights * f(w, b, y, token))
+    first = lambda f: jax.value_and_grad(partial(value, f), argnums=(0, 1, 2))(*params.head, y)
+    chex.assert_trees_all_close(first(heads.softmax_log_prob), first(plain), rtol=1e-12, atol=1e-12)
+
+    def second(f):  # the gradient of a function of the gradient
+        return jax.grad(lambda y: jnp.sum(jax.grad(partial(value, f))(*params.head, y) ** 2))(y)
+
+    np.testing.assert_allclose(second(heads.softmax_log_prob), second(plain), rtol=1e-9, atol=1e-12)
+
+
+def test_forward_mode_of_the_whole_form(key):
+    params, y, token = draw(HEADS["softmax"], key)
+    at = lambda f: jax.jvp(lambda w, b, y: f(w, b, y, token), (*params.head, y), (*params.head, y))
+    chex.assert_trees_all_close(at(heads.softmax_log_prob), at(plain), rtol=1e-12)
+
+
+def test_the_blocked_form_never_holds_all_logits(key, monkeypatch):
+    monkeypatch.setattr(softmax_file, "LOGITS", 64 * 4999)
+    w, y, token = jnp.zeros((5000, 4)), jnp.zeros((64, 4)), jnp.zeros(64, int)
+    for f in (heads.softmax_log_prob, jax.grad(lambda *args: heads.softmax_log_prob(*args).sum())):
+        text = jax.jit(f).lower(w, jnp.zeros(5000), y, token).as_text()
+        assert "x5000x" not in text.replace("tensor<5000x4x", "") and "5000x64" not in text
+        assert "1024x64x" in text
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_features_may_be_narrower_than_the_parameters(name, blocked, key):
+    params, y, token = draw(HEADS[name], key)
+    of_y = jax.grad(lambda y: HEADS[name].loss(params, y, token, key).sum())
+    narrow = of_y(y.astype(jnp.float32))
+    assert narrow.dtype == jnp.float32
+    np.testing.assert_allclose(narrow, of_y(y), atol=1e-5)
+
+
+def test_a_shift_of_all_logits_changes_nothing_and_large_ones_do_not_overflow(blocked, key):
+    params, y, token = draw(HEADS["softmax"], key)
+    w, b = params.head
+    expected = heads.softmax_log_prob(w, b, y, token)
+    np.testing.assert_allclose(heads.softmax_log_prob(w, b + 1e4, y, token), expected, rtol=1e-8)
+    assert jnp.isfinite(heads.softmax_log_prob(1e5 * w, b, y, token)).all()
+
+
+@pytest.mark.parametrize("rows", [2, 128])
+def test_the_loss_of_the_adaptive_softmax_has_the_gradient_of_log_prob(rows, key, monkeypatch):
+    """Chunks that hold a few of a cluster's positions or many more; clusters with all positions and with none."""
+    monkeypatch.setattr(adaptive_file, "ROWS", rows)
+    head = HEADS["adaptive"]
+    params, y, some = draw(head, key)
+    slow = lambda p, y, token: -head.log_prob(SimpleNamespace(head=p), y, token).mean()
+    fast = lambda p, y, token: head.loss(SimpleNamespace(head=p), y, token, key).mean()
+    expected, found = (jax.jit(jax.value_and_grad(f, argnums=(0, 1))) for f in (slow, fast))
+    for token in (some, jnp.full_like(some, V - 1), jnp.zeros_like(some)):
+        both = found(params.head, y, token), expected(params.head, y, token)
+        chex.assert_trees_all_close(*both, rtol=1e-10, atol=1e-12)
+
+
+def test_the_adaptive_softmax_without_clusters_is_the_softmax(key):
+    params, y, token = draw(heads.adaptive(N, V, cutoffs=()), key)
+    full = SimpleNamespace(head=heads.Softmax(params.head.w, jnp.zeros(V)))
+    for name, args in {"log_probs": (y,), "log_prob": (y, token), "loss": (y, token, key)}.items():
+        found = getattr(heads.adaptive(N, V, cutoffs=()), name)(params, *args)
+        np.testing.assert_array_equal(found, getattr(HEADS["softmax"], name)(full, *args))
+
+
+def test_the_adaptive_softmax_is_torchs(key):
+    torch = pytest.importorskip("torch")
+    n = 64
+    head = heads.adaptive(n, V, cutoffs=CUTS, div_value=2)
+    params = SimpleNamespace(head=head.init(key))
+    y, token = jax.random.normal(key, (13, n)), jnp.arange(13) * 2
+    theirs = torch.nn.AdaptiveLogSoftmaxWithLoss(n, V, list(CUTS), div_value=2.0, dtype=torch.float64)
+    with torch.no_grad():
+        theirs.head.weight.copy_(torch.tensor(np.array(params.head.w)))
+        for tail, (project, w) in zip(theirs.tail, params.head.tails, strict=True):
+            tail[0].weight.copy_(torch.tensor(np.array(project.T)))
+            tail[1].weight.copy_(torch.tensor(np.array(w)))
+    there = torch.tensor(np.array(y), requires_grad=True)
+    out = theirs(there, torch.tensor(np.array(token)))
+    out.loss.backward()
+    mean = lambda p, y: head.loss(SimpleNamespace(head=p), y, token, key).mean()
+    loss, (of_params, of_y) = jax.value_and_grad(mean, argnums=(0, 1))(params.head, y)
+    np.testing.assert_allclose(head.log_probs(params, y), theirs.log_prob(there).detach(), rtol=1e-10)
+    np.testing.assert_allclose(head.log_prob(params, y, token), out.output.detach(), rtol=1e-10)
+    assert loss == pytest.approx(out.loss.item(), rel=1e-12)
+    np.testing.assert_allclose(of_y, there.grad, rtol=1e-8, atol=1e-14)
+    np.testing.assert_allclose(of_params.w, theirs.head.weight.grad, rtol=1e-8, atol=1e-14)
+    np.testing.assert_allclose(of_params.tails[1].w, theirs.tail[1][1].weight.grad, rtol=1e-8, atol=1e-14)
+
+
+def test_the_sampled_loss_on_the_whole_vocabulary_is_the_cross_entropy(key):
+    params, y, token = draw(HEADS["softmax"], key)
+    drawn = jax.random.permutation(key, V)
+    found = lambda p: heads.sampled_loss(*p, y, token, drawn, jnp.full(V, -jnp.log(V))).sum()
+    expected = lambda p: -plain(*p, y, token).sum()
+    chex.assert_trees_all_close(*(jax.value_and_grad(f)(params.head) for f in (found, expected)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.75, 1.0])
+def test_the_sampled_loss_tends_to_the_cross_entropy(power, key):
+    params, y, token = draw(HEADS["softmax"], key, (5,))
+    expected = -plain(*params.head, y, token)
+    errors = [
+        jnp.abs(heads.sampled(N, V, samples=k, power=power).loss(params, y, token, key) - expected).max()
+        for k in (50, 5_000, 200_000)
+    ]
+    assert errors[0] > errors[1] > errors[2] and errors[2] < 0.02
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 1.5])
+def test_the_proposal_draws_what_it_says(power, key):
+    q = np.exp(heads.zipf_log_prob(np.arange(V), V, power))
+    assert q.sum() == pytest.approx(1) and (np.diff(q) <= 1e-15).all()
+    drawn = np.bincount(heads.zipf_sample(key, V, 100_000, power), minlength=V) / 100_000
+    np.testing.assert_allclose(drawn, q, atol=4 * np.sqrt(q.max() / 100_000))
+    far = heads.zipf_log_prob(np.arange(10**6 - 3, 10**6, dtype=np.int32), 10**6, 1.0)
+    np.testing.assert_allclose(
+        far, np.log(np.log1p(1 / np.arange(10**6 - 2, 10**6 + 1)) / np.log(10**6 + 1)), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: heads.adaptive(4, 9, cutoffs=(3, 9)), r"cutoffs must rise .* vocab_size=9, got \(3, 9\)"),
+        (lambda: heads.adaptive(4, 9, cutoffs=(0, 3)), "cutoffs must rise"),
+        (lambda: heads.adaptive(4, 9, cutoffs=(3,), div_value=0), "div_value must be at least 1, got 0"),
+        (lambda: heads.sampled(4, 9, samples=0), "samples must be at least 1, got 0"),
+        (lambda: heads.sampled(4, 9, power=-1.0), "power must be at least 0, got -1"),
+    ],
+)
+def test_errors_name_the_argument(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
