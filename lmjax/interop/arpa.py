@@ -17,7 +17,7 @@ import numpy as np
 
 from lmjax.data import EOS, UNK, Vocabulary
 from lmjax.interop.decimals import WIDTH, decimals
-from lmjax.models.ngram import Level, NGram, Quantised
+from lmjax.models.ngram import Level, NGram, Quantised, arrange
 
 __all__ = ["read_arpa", "write_arpa"]
 
@@ -165,7 +165,7 @@ def _parse(reader) -> tuple[NGram, Vocabulary]:
         sizes.append(int(size))
     index: dict[bytes, int] = {BOS.encode(): 0}
     levels: list[Level] = []
-    keys: list[np.ndarray] = []
+    keys: list[tuple[np.ndarray, np.ndarray]] = []
     for k, size in enumerate(sizes or [0], 1):
         reader.expect(line, f"\\{k}-grams:")
         begin = reader.number + 1
@@ -232,14 +232,19 @@ def _unigrams(reader, index, grams, log10p, log10b):
     return grams, log10p.astype(np.float32), log10b.astype(np.float32)
 
 
-def _level(reader, begin, keys, grams, log10p, log10b) -> tuple[Level, np.ndarray]:
-    """Sort the n-grams of one length by context and word; the context must be among the shorter ones."""
+def _level(reader, begin, keys, grams, log10p, log10b) -> tuple[Level, tuple[np.ndarray, np.ndarray]]:
+    """Arrange the n-grams of one length, whose contexts must be among the shorter ones.
+
+    Returns:
+        The level, and the sorted pairs of context and word, as one number each, with their rows.
+    """
     context = np.zeros(len(grams), np.int64)
-    for k, key in enumerate(keys):
+    for k, (key, row) in enumerate(keys):
         wanted = context << 32 | grams[:, k]
-        context = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-        if (missing := key[context] != wanted).any():
+        at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+        if (missing := key[at] != wanted).any():
             reader.refuse("the n-gram without its last word is not in the file", begin + int(np.argmax(missing)))
+        context = row[at]
     if keys and (last := grams[:, -1] == 0).any():
         reader.refuse("<s> can only begin an n-gram", begin + int(np.argmax(last)))
     wanted = context << 32 | grams[:, -1]
@@ -247,7 +252,11 @@ def _level(reader, begin, keys, grams, log10p, log10b) -> tuple[Level, np.ndarra
     key = wanted[order]
     if (twice := key[1:] == key[:-1]).any():
         reader.refuse("the n-gram is there twice", begin + int(order[1:][twice].min()))
-    contexts = len(keys[-1]) if keys else 1
-    first = np.searchsorted(key >> 32, np.arange(contexts + 1))
-    arrays = (first.astype(np.int32), grams[order, -1], log10p[order], log10b[order] if len(log10b) else ())
-    return Level(*jax.tree.map(jnp.asarray, arrays)), key
+    at, first, shift = np.arange(len(key)), np.array([0, len(key)], np.int32), ()
+    if keys:
+        at, first, shift = arrange(key >> 32, key & 0xFFFFFFFF, len(keys[-1][0]))
+    order = order[at]
+    row = np.empty_like(at)
+    row[at] = np.arange(len(at))
+    arrays = (first, shift, grams[order, -1], log10p[order], log10b[order] if len(log10b) else ())
+    return Level(*jax.tree.map(jnp.asarray, arrays)), (key, row)
