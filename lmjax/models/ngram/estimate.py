@@ -367,7 +367,8 @@ def _model(counts, logp, backoff, *, kept=None, unseen=0.0) -> NGram:
     for k, grams in enumerate(counts.grams):
         keep = np.ones(len(grams.word), bool) if kept is None else kept[k]
         chosen = np.flatnonzero(keep)
-        word, first, shift = np.arange(len(chosen), dtype=np.int32), np.array([0, len(chosen)], np.int32), ()
+        word, first = np.arange(len(chosen), dtype=np.int32), np.array([0, len(chosen)], np.int32)
+        shift: np.ndarray | tuple[()] = ()
         if k:
             word = rows[0][grams.word[chosen]]
             order, first, shift = arrange(rows[-1][grams.context[chosen]], word, len(levels[-1].word))
@@ -375,13 +376,7 @@ def _model(counts, logp, backoff, *, kept=None, unseen=0.0) -> NGram:
         row = np.full(len(grams.word), -1, np.int32)
         row[chosen] = np.arange(len(chosen), dtype=np.int32)
         rows.append(row)
-        level = Level(
-            first=first,
-            shift=shift,
-            word=word,
-            log10p=logp[k][chosen].astype(f32),
-            log10b=backoff[k][chosen].astype(f32) if k + 1 < counts.order else (),
-        )
-        levels.append(jax.tree.map(jax.device_put, level))
+        values = (logp[k][chosen].astype(f32), backoff[k][chosen].astype(f32) if k + 1 < counts.order else ())
+        levels.append(Level(*jax.tree.map(jax.device_put, (first, shift, word, *values))))
     eos = np.int32(rows[0][counts.eos] - 1)
     return NGram(tuple(levels), jax.device_put(eos), jax.device_put(f32(unseen)))
