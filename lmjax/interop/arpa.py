@@ -68,7 +68,7 @@ def _sorted(first, word, order) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sort n-grams by last word, then as `order` does their contexts: rows, places of the contexts, last words."""
     sizes = np.diff(first)[order]
     rows = np.repeat(first[order] - (np.cumsum(sizes) - sizes), sizes) + np.arange(len(word))
-    key = np.sort(word[rows].astype(np.uint64) << 32 | np.arange(len(word), dtype=np.uint64))
+    key = np.sort(word[rows].astype(np.int64) << 32 | np.arange(len(word)))
     at = key & 0xFFFFFFFF
     return rows[at], np.repeat(np.arange(len(order)), sizes)[at], key >> 32
 

@@ -213,7 +213,7 @@ def arrange(context, word, contexts: int) -> tuple[np.ndarray, np.ndarray, np.nd
     ([1, 0, 2], [0, 1, 3], [0, 0, 0, 0])
     """
     order = np.argsort(_hash(word).astype(np.uint16), kind="stable")
-    key = np.sort(context[order].astype(np.uint64) << 32 | np.arange(len(order), dtype=np.uint64))
+    key = np.sort(context[order].astype(np.int64) << 32 | np.arange(len(order)))
     order = order[key & 0xFFFFFFFF]
     sizes = np.bincount(context, minlength=contexts)
     first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
