@@ -108,6 +108,16 @@ def test_matches_are_the_longest_ngrams_seen():
         sentence = [0] if token == VOCAB.eos else sentence
 
 
+def test_words_that_share_a_hash_are_told_apart():
+    words = np.arange(1 << 20, dtype=np.uint32) + 1
+    alike = np.flatnonzero(words * np.uint32(2654435769) >> 16 == 7)  # sixteen or so, all in one place
+    text = np.stack([np.full(len(alike), 5), alike, np.zeros(len(alike), int)], 1)
+    model = ng.mle(ng.count(text[::2].ravel(), 2, size=len(words), eos=0))
+    assert len(alike) > 12
+    assert model.levels[1].shift.max() > 0
+    np.testing.assert_array_equal(ng.matches(model, text.ravel())[0][1::3], 2 - np.arange(len(alike)) % 2)
+
+
 def test_sparsity_and_storage_count():
     seen = ng.sparsity(MODEL, IDS)
     assert seen.unseen_ngram == seen.unseen_context == (0, 0, 0, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ __all__ = ["EOS", "UNK", "Vocabulary", "build_vocabulary", "read_lines", "tokeni
 
 EOS = "<eos>"
 UNK = "<unk>"
-_WORD = re.compile(r"[^\x00\t\n\r ]+")
 
 
 def read_lines(path) -> Iterator[str]:
@@ -45,7 +43,11 @@ def tokenize(line: str, level: str = "word") -> list[str]:
     >>> tokenize("the cat  sat"), tokenize("한 줄", "char")
     (['the', 'cat', 'sat', '<eos>'], ['한', ' ', '줄', '\n'])
     """
-    return [*_WORD.findall(line), EOS] if level == "word" else [*line, "\n"]
+    if level == "char":
+        return [*line, "\n"]
+    for separator in "\0\t\n\r":
+        line = line.replace(separator, " ")
+    return [*filter(None, line.split(" ")), EOS]
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NoReturn
@@ -16,28 +13,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmjax.data import EOS, UNK, Vocabulary
-from lmjax.interop.decimals import WIDTH, decimals
-from lmjax.models.ngram import Level, NGram, Quantised
+from lmjax.models.ngram import Level, NGram, Quantised, arrange
 
 __all__ = ["read_arpa", "write_arpa"]
 
 _FIELD = re.compile(rb"[^\x00\t\n\r ]+")
 _NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 BOS, END = "<s>", "</s>"
-BLOCK = 1 << 14  # lines that are written or read at once
-AHEAD = 16  # blocks that are made ready before they are written
+BLOCK = 1 << 14  # lines that are read at once
 
 
 def write_arpa(path, model: NGram, vocab: Vocabulary):
     """Write a model as an ARPA file, gzipped if the name ends in `.gz`.
 
-    Values are the shortest decimals that give the same float32. n-grams stand in KenLM's order, by last
+    Values are shortest decimals, which give the same float32. n-grams stand in KenLM's order, by last
     word, then the word before, and so on. `<eos>` is written `</s>`.
 
     Raises:
         ValueError: the format cannot hold the model: a probability or a weight is 0 or undefined, contexts
             not in the model have a weight (stupid backoff), or a word contains white space or is reserved.
     """
+    import polars as pl
+
     if model.vocab_size != len(vocab):
         raise ValueError(f"arpa: a model of {model.vocab_size} words and a vocabulary of {len(vocab)}")
     for symbol in vocab.symbols:
@@ -48,55 +45,32 @@ def write_arpa(path, model: NGram, vocab: Vocabulary):
         raise ValueError(
             "arpa: no place in the format for probabilities or weights of 0, nor for a weight of unseen contexts"
         )
-    names = [BOS, *(END if symbol == vocab.end else symbol for symbol in vocab.symbols)]
-    with _open(path) as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+    names = pl.Series([BOS, *(END if symbol == vocab.end else symbol for symbol in vocab.symbols)])
+    with _open(path) as file:
         sizes = [f"ngram {k}={len(level.word)}\n" for k, level in enumerate(model.levels, 1)]
         file.write(("\\data\\\n" + "".join(sizes)).encode())
-        grams = np.zeros((1, 0), np.int32)  # the words of each row
-        rank = np.zeros(1, np.int64)  # the rows' order by last word, then the word before, and so on
+        order, text = np.zeros(1, np.int64), names[:1]  # the rows of the shorter n-grams in KenLM's order, their words
         for k, level in enumerate(model.levels, 1):
-            context = np.repeat(np.arange(len(grams)), np.diff(level.first))
-            grams = np.column_stack([grams[context], level.word])
-            order = np.argsort(grams[:, -1].astype(np.int64) << 32 | rank[context])
-            rank = np.empty_like(order)
-            rank[order] = np.arange(len(order))
+            order, context, word = _sorted(np.asarray(level.first), np.asarray(level.word), order)
+            last = names.gather(word)
+            text = last if k == 1 else text.gather(context) + " " + last
+            weights = {"log10b": _values(level.log10b, order)} if len(level.log10b) else {}
+            lines = pl.DataFrame({"log10p": _values(level.log10p, order), "words": text} | weights)
+            lines = lines.with_columns(pl.col(pl.Float32).replace(0, None))
             if k == 1:
-                order[:2] = 1, 0  # KenLM's list of words begins <unk> <s> </s>
+                lines = pl.concat([lines[1:2], lines[:1], lines[2:]])  # KenLM's list of words begins <unk> <s> </s>
             file.write(f"\n\\{k}-grams:\n".encode())
-            lines = partial(
-                _lines, level, grams, _joined(names, " "), _joined(names, "\t" if len(level.log10b) else "\n")
-            )
-            blocks = np.array_split(order, max(len(order) // BLOCK, 1))
-            for begin in range(0, len(blocks), AHEAD):
-                for text in pool.map(lines, blocks[begin : begin + AHEAD]):
-                    file.write(text)
+            lines.write_csv(file, include_header=False, separator="\t", null_value="0", quote_style="never")
         file.write(b"\n\\end\\\n")
 
 
-def _joined(names, end) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bytes of all names, each with what follows it, and where each begins."""
-    parts = [(name + end).encode() for name in names]
-    return np.frombuffer(b"".join(parts), np.uint8), np.cumsum([0, *map(len, parts)])
-
-
-def _lines(level, grams, inner, last, rows) -> bytes:
-    """Return the lines of some rows: where each piece of text lies, and then all bytes at once."""
-    numbers = [(level.log10p, "\t"), *([(level.log10b, "\n")] if len(level.log10b) else [])]
-    pool, pieces = [inner[0], last[0]], []
-    for values, end in numbers:
-        text, length = decimals(_values(values, rows))
-        text[np.arange(len(rows)), length] = ord(end)
-        begin = sum(map(len, pool)) + WIDTH * np.arange(len(rows))
-        pieces.append((begin, begin + length + 1))
-        pool.append(text.ravel())
-    words = [(inner[1][w], inner[1][w + 1]) for w in grams[rows, :-1].T]
-    ends = len(inner[0]) + last[1]
-    pieces[1:1] = [*words, (ends[grams[rows, -1]], ends[grams[rows, -1] + 1])]
-    first, past = (np.column_stack(side).ravel() for side in zip(*pieces, strict=True))
-    step = np.ones((past - first).sum(), np.intp)  # from each byte's place in the pool to the next one's
-    step[0] = first[0]
-    step[np.cumsum(past - first)[:-1]] = first[1:] - past[:-1] + 1
-    return np.concatenate(pool).take(np.cumsum(step)).tobytes()
+def _sorted(first, word, order) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sort n-grams by last word, then as `order` does their contexts: rows, places of the contexts, last words."""
+    sizes = np.diff(first)[order]
+    rows = np.repeat(first[order] - (np.cumsum(sizes) - sizes), sizes) + np.arange(len(word))
+    key = np.sort(word[rows].astype(np.int64) << 32 | np.arange(len(word)))
+    at = key & 0xFFFFFFFF
+    return rows[at], np.repeat(np.arange(len(order)), sizes)[at], key >> 32
 
 
 def _values(values, rows=slice(None)) -> np.ndarray:
@@ -165,7 +139,7 @@ def _parse(reader) -> tuple[NGram, Vocabulary]:
         sizes.append(int(size))
     index: dict[bytes, int] = {BOS.encode(): 0}
     levels: list[Level] = []
-    keys: list[np.ndarray] = []
+    keys: list[tuple[np.ndarray, np.ndarray]] = []
     for k, size in enumerate(sizes or [0], 1):
         reader.expect(line, f"\\{k}-grams:")
         begin = reader.number + 1
@@ -232,14 +206,19 @@ def _unigrams(reader, index, grams, log10p, log10b):
     return grams, log10p.astype(np.float32), log10b.astype(np.float32)
 
 
-def _level(reader, begin, keys, grams, log10p, log10b) -> tuple[Level, np.ndarray]:
-    """Sort the n-grams of one length by context and word; the context must be among the shorter ones."""
+def _level(reader, begin, keys, grams, log10p, log10b) -> tuple[Level, tuple[np.ndarray, np.ndarray]]:
+    """Arrange the n-grams of one length, whose contexts must be among the shorter ones.
+
+    Returns:
+        The level, and the sorted pairs of context and word, as one number each, with their rows.
+    """
     context = np.zeros(len(grams), np.int64)
-    for k, key in enumerate(keys):
+    for k, (key, row) in enumerate(keys):
         wanted = context << 32 | grams[:, k]
-        context = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-        if (missing := key[context] != wanted).any():
+        at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+        if (missing := key[at] != wanted).any():
             reader.refuse("the n-gram without its last word is not in the file", begin + int(np.argmax(missing)))
+        context = row[at]
     if keys and (last := grams[:, -1] == 0).any():
         reader.refuse("<s> can only begin an n-gram", begin + int(np.argmax(last)))
     wanted = context << 32 | grams[:, -1]
@@ -247,7 +226,12 @@ def _level(reader, begin, keys, grams, log10p, log10b) -> tuple[Level, np.ndarra
     key = wanted[order]
     if (twice := key[1:] == key[:-1]).any():
         reader.refuse("the n-gram is there twice", begin + int(order[1:][twice].min()))
-    contexts = len(keys[-1]) if keys else 1
-    first = np.searchsorted(key >> 32, np.arange(contexts + 1))
-    arrays = (first.astype(np.int32), grams[order, -1], log10p[order], log10b[order] if len(log10b) else ())
-    return Level(*jax.tree.map(jnp.asarray, arrays)), key
+    at, first = np.arange(len(key)), np.array([0, len(key)], np.int32)
+    shift: np.ndarray | tuple[()] = ()
+    if keys:
+        at, first, shift = arrange(key >> 32, key & 0xFFFFFFFF, len(keys[-1][0]))
+    order = order[at]
+    row = np.empty_like(at)
+    row[at] = np.arange(len(at))
+    arrays = (first, shift, grams[order, -1], log10p[order], log10b[order] if len(log10b) else ())
+    return Level(*jax.tree.map(jnp.asarray, arrays)), (key, row)

@@ -13,7 +13,7 @@ from lmjax.models.ngram.estimate import (
 )
 from lmjax.models.ngram.external import count_on_disk, count_with_spark
 from lmjax.models.ngram.files import load, save
-from lmjax.models.ngram.model import Level, NGram, Quantised, log_prob, log_probs, matches, ngram, quantise
+from lmjax.models.ngram.model import Level, NGram, Quantised, arrange, log_prob, log_probs, matches, ngram, quantise
 from lmjax.models.ngram.reports import Sparsity, Storage, sparsity, storage
 from lmjax.models.ngram.text import read_text
 
@@ -26,6 +26,7 @@ __all__ = [
     "Sparsity",
     "Storage",
     "add_delta",
+    "arrange",
     "count",
     "count_on_disk",
     "count_with_spark",

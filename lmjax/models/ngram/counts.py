@@ -64,34 +64,35 @@ def count(ids, order: int, *, size: int, eos: int) -> Counts:
     """
     words, depth = pad(ids, order, size=size, eos=eos)
     place, level = sort_histories(words, depth, order)
+    last, depth = words[place], depth[place]
     grams = []
-    rank = words  # row of the k-gram that ends at each position
+    rank, row = words, last  # row of the k-gram that ends at each position, and the same in sorted order
     for k in range(1, order + 1):
         first = np.flatnonzero(level <= k)
         sizes = np.diff(first, append=len(place))
-        kept = depth[place[first]] >= k
-        at = place[first[kept]]
+        kept = depth[first] >= k
+        at = first[kept]
         if k == 1:
             counts = np.bincount(words, minlength=size + 1)
             none = np.zeros(size + 1, np.int32)
             grams.append(Grams(np.arange(size + 1, dtype=np.int32), none, none, counts, none == np.arange(size + 1)))
             continue
-        grams.append(Grams(words[at], rank[at - 1], rank[at], sizes[kept], words[at - (k - 1)] == 0))
+        grams.append(Grams(last[at], rank[place[at] - 1], row[at], sizes[kept], depth[at] == k))
         if k < order:
-            rows = np.where(kept, np.cumsum(kept, dtype=words.dtype) - 1, -1)
+            row = np.repeat(np.where(kept, np.cumsum(kept, dtype=words.dtype) - 1, -1).astype(words.dtype), sizes)
             rank = np.empty_like(words)
-            rank[place] = np.repeat(rows.astype(words.dtype), sizes)
+            rank[place] = row
     return Counts(tuple(grams), eos + 1)
 
 
 def pad(ids, order: int, *, size: int, eos: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the words with `<s>` before every sentence, and how many words, up to `order`, end at each."""
+    """Return the words with `<s>` before every sentence, and how many words, up to `order` + 1, end at each."""
     ids = check(ids, order, size=size, eos=eos)
     first = np.concatenate([[0], np.flatnonzero(ids[:-1] == eos) + 1])  # of each sentence
     starts = first + np.arange(len(first))
     length = len(ids) + len(first)
     words = np.insert(ids.astype(np.int32 if length < 1 << 31 else np.int64) + 1, first, 0)
-    depth = np.minimum(np.arange(length) - np.repeat(starts, np.diff(starts, append=length)) + 1, order)
+    depth = np.minimum(np.arange(length) - np.repeat(starts, np.diff(starts, append=length)) + 1, order + 1)
     return words, depth.astype(np.uint8 if order < 255 else np.int32)
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from lmjax.models.ngram.counts import Counts
-from lmjax.models.ngram.model import Level, NGram
+from lmjax.models.ngram.model import Level, NGram, arrange
 
 __all__ = [
     "add_delta",
@@ -367,24 +367,16 @@ def _model(counts, logp, backoff, *, kept=None, unseen=0.0) -> NGram:
     for k, grams in enumerate(counts.grams):
         keep = np.ones(len(grams.word), bool) if kept is None else kept[k]
         chosen = np.flatnonzero(keep)
+        word, first = np.arange(len(chosen), dtype=np.int32), np.array([0, len(chosen)], np.int32)
+        shift: np.ndarray | tuple[()] = ()
         if k:
-            context = rows[-1][grams.context[chosen]].astype(np.uint64)
-            keys = np.sort(context << np.uint64(32) | np.arange(len(chosen), dtype=np.uint64))
-            chosen = chosen[keys & np.uint64(0xFFFFFFFF)]
-            sizes = np.bincount(keys >> np.uint64(32), minlength=len(levels[-1].word))
-        else:
-            sizes = np.array([len(chosen)])
+            word = rows[0][grams.word[chosen]]
+            order, first, shift = arrange(rows[-1][grams.context[chosen]], word, len(levels[-1].word))
+            chosen, word = chosen[order], word[order]
         row = np.full(len(grams.word), -1, np.int32)
         row[chosen] = np.arange(len(chosen), dtype=np.int32)
         rows.append(row)
-        array = lambda x, dtype: jax.device_put(np.asarray(x, dtype))
-        levels.append(
-            Level(
-                first=array(np.concatenate([[0], np.cumsum(sizes)]), np.int32),
-                word=array(rows[0][grams.word[chosen]], np.int32),
-                log10p=array(logp[k][chosen], f32),
-                log10b=array(backoff[k][chosen], f32) if k + 1 < counts.order else (),
-            )
-        )
+        values = (logp[k][chosen].astype(f32), backoff[k][chosen].astype(f32) if k + 1 < counts.order else ())
+        levels.append(Level(*jax.tree.map(jax.device_put, (first, shift, word, *values))))
     eos = np.int32(rows[0][counts.eos] - 1)
     return NGram(tuple(levels), jax.device_put(eos), jax.device_put(f32(unseen)))

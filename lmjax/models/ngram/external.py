@@ -23,7 +23,8 @@ BLOCK = 1 << 16  # n-grams in memory at a time
 def count_on_disk(ids, order: int, *, size: int, eos: int, memory: str = "1GB", folder=None) -> Counts:
     """Count as `count` does, in memory that does not grow with the text: DuckDB aggregates and sorts on disk.
 
-    Needs the package `duckdb` (`pip install lmjax[duckdb]`).
+    Needs the package `duckdb` (`pip install lmjax[duckdb]`). It is for texts of ten million tokens and more:
+    with a few million, what the engine itself needs is most of the peak, and `count` serves as well.
 
     Args:
         ids: int `[N]`, best a memory map, as those of a corpus are.

@@ -1,8 +1,9 @@
 """The n-gram model: flat arrays, looked up in parallel on any device.
 
-The n-grams of length k are sorted by context, then word, so that what may follow a context is one stretch
-of rows. The row of the n-gram that ends at a position comes from the row, one order lower, of the one that
-ends a position earlier: a text is scored with n - 1 rounds of lookups, each over all positions at once.
+The n-grams of length k are sorted by context, so that what may follow a context is one stretch of rows. In
+it they are sorted by a hash of the word, so that a word's row is known but for a few places without a search.
+The row of the n-gram that ends at a position comes from the row, one order lower, of the one that ends a
+position earlier: a text is scored with n - 1 rounds of lookups, each over all positions at once.
 
 Words are numbered from 1 in here; 0 is `<s>`, which is a context and never predicted.
 """
@@ -22,10 +23,11 @@ from lmjax.cell import Cell
 from lmjax.heads import Head
 from lmjax.models.language_model import LanguageModel, Params
 
-__all__ = ["Level", "NGram", "Quantised", "log_prob", "log_probs", "matches", "ngram", "quantise"]
+__all__ = ["Level", "NGram", "Quantised", "arrange", "log_prob", "log_probs", "matches", "ngram", "quantise"]
 
 LN10 = float(np.log(10))
 CHUNK = 128  # followers of a context that are written at once
+WINDOW = 8  # rows that are compared at once: nearly always all that share a place
 
 
 class Quantised(NamedTuple):
@@ -36,9 +38,10 @@ class Quantised(NamedTuple):
 
 
 class Level(NamedTuple):
-    """The K n-grams of one length k, sorted by context, then word."""
+    """The K n-grams of one length k, sorted by context, then by the word's place in the context (see `arrange`)."""
 
     first: jax.Array  # int32 [contexts + 1]  context c is followed by the words in rows first[c] to first[c + 1] - 1
+    shift: Any  # int8, 16 or 32 [K + 1]  words of place i are in rows i + shift[i] to i + shift[i + 1]; () for words
     word: jax.Array  # int32 [K]
     log10p: Any  # float32 [K] or Quantised  log10 P(word | context): the base of ARPA files, which hold it exactly
     log10b: Any  # float32 [K] or Quantised  log10 of the weight this context puts on shorter ones; () for the longest
@@ -167,10 +170,9 @@ def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
     def init(key) -> NGram:
         uniform = jnp.full(vocab_size + 1, -jnp.log10(vocab_size), jnp.float32)
         none = jnp.zeros(0, jnp.int32)
-        longer = Level(jnp.zeros(1, jnp.int32), none, jnp.zeros(0, jnp.float32), jnp.zeros(0, jnp.float32))
-        first = Level(
-            jnp.array([0, vocab_size + 1], jnp.int32), jnp.arange(vocab_size + 1, dtype=jnp.int32), uniform, 0 * uniform
-        )
+        words = jnp.arange(vocab_size + 1, dtype=jnp.int32)
+        first = Level(jnp.array([0, vocab_size + 1], jnp.int32), (), words, uniform, 0 * uniform)
+        longer = Level(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int8), none, 0.0 * none, 0.0 * none)
         second = longer._replace(first=jnp.zeros(vocab_size + 2, jnp.int32))
         levels = (first, second, *[longer] * order)[:order]
         return NGram((*levels[:-1], levels[-1]._replace(log10b=())), jnp.int32(eos), jnp.float32(0))
@@ -193,6 +195,32 @@ def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
     )
     cell = Cell(init=lambda key: (), start=start, step=step)
     return LanguageModel(lambda key: Params((), (), init(key)), lambda params, tokens: tokens, cell, head)
+
+
+def arrange(context, word, contexts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the order of a level's rows in which they can be looked up, and its `first` and `shift`.
+
+    A context with m followers has m places, and a word's place among them is its hash, scaled to m. Rows are
+    sorted by context and place, so that all a lookup needs beside it is how far the rows of a place are off.
+
+    Args:
+        context: int `[K]`, the row of all words but the last among the shorter n-grams.
+        word: int `[K]`, the last word.
+        contexts: the number of shorter n-grams.
+
+    >>> order, first, shift = arrange(np.array([1, 0, 1]), np.array([2, 2, 1]), 2)
+    >>> order.tolist(), first.tolist(), shift.tolist()
+    ([1, 0, 2], [0, 1, 3], [0, 0, 0, 0])
+    """
+    order = np.argsort(_hash(word).astype(np.uint16), kind="stable")
+    key = np.sort(context[order].astype(np.int64) << 32 | np.arange(len(order)))
+    order = order[key & 0xFFFFFFFF]
+    sizes = np.bincount(context, minlength=contexts)
+    first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    place = np.repeat(first[:-1], sizes) + _place(word[order], np.repeat(sizes, sizes))
+    row = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=len(word)))])
+    shift = row - np.arange(len(row))
+    return order, first, shift.astype(np.min_scalar_type(-1 - abs(shift).max()))
 
 
 def quantise(model: NGram) -> NGram:
@@ -229,16 +257,31 @@ def _find(level: Level, row, word):
     """Return the row of the n-gram (context row, word), or -1."""
     if not len(level.word):
         return jnp.full(jnp.shape(row), -1, jnp.int32)
-    low, end = _stretch(level, row)
-    last = len(level.word) - 1
-    rounds = 32 - lax.clz(jnp.max(end - low, initial=0).astype(jnp.int32))
+    begin, end = _stretch(level, row)
+    place = begin + _place(word, end - begin)
+    last = len(level.word)
+    at = place + _at(level.shift, place)
+    end = jnp.minimum(end, jnp.minimum(place + 1, last) + _at(level.shift, jnp.minimum(place + 1, last)))
 
-    def halve(i, at):
-        probe = at + (jnp.int32(1) << (rounds - 1 - i))
-        return jnp.where((probe < end) & (_at(level.word, jnp.minimum(probe, last)) <= word), probe, at)
+    def compare(carry):
+        at, found = carry
+        rows = at[..., None] + jnp.arange(WINDOW, dtype=jnp.int32)
+        same = (rows < end[..., None]) & (_at(level.word, jnp.minimum(rows, last - 1)) == word[..., None])
+        return at + WINDOW, jnp.maximum(found, jnp.max(jnp.where(same, rows, -1), -1))
 
-    at = lax.fori_loop(0, rounds, halve, low)
-    return jnp.where((at < end) & (_at(level.word, jnp.minimum(at, last)) == word), at, -1)
+    return lax.while_loop(lambda carry: jnp.any(carry[0] < end), compare, (at, jnp.full_like(at, -1)))[1]
+
+
+def _hash(word):
+    """Return 16 bits that spread the words, uint32."""
+    return word.astype(np.uint32) * np.uint32(2654435769) >> np.uint32(16)
+
+
+def _place(word, size):
+    """Return the word's hash, scaled to [0, size)."""
+    scale, size = _hash(word), size.astype(np.uint32)
+    high, low = size >> np.uint32(16), size & np.uint32(0xFFFF)
+    return (scale * high + (scale * low >> np.uint32(16))).astype(np.int32)
 
 
 def _word(model: NGram, tokens):

@@ -32,7 +32,7 @@ def storage(model: NGram) -> Storage:
 
     >>> from lmjax.models.ngram import count, mle
     >>> storage(mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0)))
-    Storage(ngrams=(5, 5), bytes=(68, 64))
+    Storage(ngrams=(5, 5), bytes=(68, 70))
     """
     sizes = (sum(leaf.nbytes for leaf in jax.tree.leaves(level)) for level in model.levels)
     return Storage(tuple(len(level.word) for level in model.levels), tuple(sizes))
