@@ -10,6 +10,9 @@ demo: .venv/.ready
 test: .venv/.ready
 	$(BIN)/python -m pytest -q -n 2
 
+bench: .venv/.ready
+	$(BIN)/python benchmarks/training.py
+
 lint: .venv/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -22,4 +25,4 @@ lint: .venv/.ready
 	fi
 	@touch $@
 
-.PHONY: demo test lint
+.PHONY: demo test bench lint
