@@ -26,7 +26,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -89,7 +89,7 @@ def program(work: str, by: str, size: Size, seconds: float) -> list[dict]:
 IMPORT = """
 import json, time
 begin = time.perf_counter()
-import {}
+{}
 print(json.dumps({{"seconds": time.perf_counter() - begin}}))
 """
 
@@ -98,10 +98,9 @@ def installed(peers) -> tuple[str, ...]:
     """Return the peers that are installed, with a remark on the others."""
     found = []
     for peer in peers:
-        try:
-            version(PEERS[peer])
+        if find_spec(PEERS[peer]):
             found.append(peer)
-        except PackageNotFoundError:
+        else:
             console.print(f"{peer}: not installed, left out (pip install -e '.\\[bench]' brings all peers)")
     return tuple(found)
 
@@ -166,8 +165,10 @@ def run(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) -> 
             programs = {p: lambda p=p, name=name, size=size: program(name, p, size, cfg.seconds) for p in by}
             cases[name, config] = programs, flops(WORKS[name], size)
     if "import" in cfg.works:
-        code = lambda module: lambda: child("-c", IMPORT.format(module))
-        cases["import", ""] = {"lmjax": code("lmjax"), "jax": code("jax")}, None
+        rooms = "from lmjax import analysis, cells, data, evaluate, models, plot, train"
+        for config, ours in {"package": "import lmjax", "rooms": rooms}.items():
+            code = {"lmjax": ours, "jax": "import jax"}
+            cases["import", config] = {k: lambda v=v: child("-c", IMPORT.format(v)) for k, v in code.items()}, None
 
     rows: list[dict] = []
     with Progress(

@@ -8,7 +8,8 @@ losses before and after the first updates must agree: they tell whether two prog
 What differs is said here. Gates: torch, flax, equinox and keras write a GRU that resets after the matrix (our
 `reset_after=True`) and whose z keeps the old state; haiku resets before it, keras can: work `gru-before`. torch has
 two biases where one is meant; the second learns only where it is a parameter of its own. Of keras' GRU both learn,
-flax.nnx's has only one: their updates differ by that much. haiku's vanilla cell is a relu, equinox has none. Every library runs time first, but for keras.
+flax.nnx's has only one: their updates differ by that much. haiku's vanilla cell is a relu, equinox has none. Every
+library runs time first, but for keras.
 
     python benchmarks/works.py '{"work": "lstm", "by": "torch", "size": {"B": 32, "T": 64, "H": 256}}'
 
@@ -21,7 +22,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ PEERS = {
     "torch": "torch",
     "linen": "flax",
     "nnx": "flax",
-    "haiku": "dm-haiku",
+    "haiku": "haiku",
     "equinox": "equinox",
     "keras": "keras",
     "generic": "lmjax",  # the cell written by a user as three functions that declare nothing
@@ -472,8 +472,8 @@ def main(task: dict) -> dict:
     result = measure(step, task.get("seconds", 0.5)) | {"compile_seconds": compile_seconds}
     if by == "lmjax":
         result["gemm_flops"] = gemm_peak()
-    names = {PEERS.get(by, "lmjax")} | ({"jax"} if by != "torch" else set())
-    return result | {"versions": {name: version(name) for name in sorted(names)}}
+    modules = [sys.modules[name] for name in ("jax", PEERS.get(by, "lmjax")) if name in sys.modules]
+    return result | {"versions": {m.__name__: m.__version__ for m in modules}}
 
 
 if __name__ == "__main__":
