@@ -37,6 +37,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
 from lmjax import plot
+from lmjax.plot.style import colour, legend_above
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -163,7 +164,7 @@ def run(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) -> 
             by = ("lmjax", *(p for p in WORKS[name].peers if p in peers))
             size = CONFIGS[config]
             programs = {p: lambda p=p, name=name, size=size: program(name, p, size, cfg.seconds) for p in by}
-            cases[name, config] = programs, flops(WORKS[name], size)
+            cases[name, config] = programs, None if WORKS[name].head else flops(WORKS[name], size)
     if "import" in cfg.works:
         rooms = "from lmjax import analysis, cells, data, evaluate, models, plot, train"
         for config, ours in {"package": "import lmjax", "rooms": rooms}.items():
@@ -224,7 +225,11 @@ def figure(rows: list[dict]):
             for k, r in enumerate(here):
                 index = peers.index(r["peer"])
                 error = [[r["ratio"] - r["low"]], [r["high"] - r["ratio"]]]
-                style = {"color": plot.colour(index % 7), "fmt": "osD^vP*XH<>"[index % 11], "linestyle": ""}
+                style = {
+                    "color": colour(index) if index < 7 else "0.5",
+                    "fmt": "osD^vP*XH<>"[index % 11],
+                    "linestyle": "",
+                }
                 label = r["peer"] if r["peer"] not in ax.get_legend_handles_labels()[1] else None
                 ax.errorbar(r["ratio"], place + k, xerr=error, label=label, capsize=2, elinewidth=1, **style)
             place += len(here) + 1
@@ -234,7 +239,7 @@ def figure(rows: list[dict]):
         ax.xaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50]))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter("{x:g}")
-        plot.legend_above(ax)
+        legend_above(ax)
     return fig
 
 
@@ -273,8 +278,8 @@ def growth_figure(curves: list[dict]):
             values, seconds = np.array(curve["values"]), np.array(curve["seconds"]) * 1e3
             scale = np.exp(np.mean(np.log(seconds) - curve["exponent"] * np.log(values)))
             label = f"{scale:.2g} {curve['size']}^{curve['exponent']:.2f}"
-            ax.plot(values, seconds, "o", color=plot.colour(0))
-            ax.plot(values, scale * values ** curve["exponent"], "--", color=plot.colour(1), label=label)
+            ax.plot(values, seconds, "o", color=colour(0))
+            ax.plot(values, scale * values ** curve["exponent"], "--", color=colour(1), label=label)
             ax.set(xscale="log", yscale="log", xlabel=curve["size"], ylabel="ms a step")
             ax.set_xticks(values, [f"{v:g}" for v in values])
             ax.xaxis.set_minor_locator(NullLocator())

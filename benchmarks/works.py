@@ -16,6 +16,7 @@ library runs time first, but for keras.
 times one of them in this process and prints one JSON object.
 """
 
+import ctypes
 import json
 import sys
 import time
@@ -47,6 +48,7 @@ class Work(NamedTuple):
     cell: str
     peers: tuple[str, ...] = ALL
     vocab: int = 0  # 0: the cell alone
+    head: Callable | None = None  # n, vocab -> the head of our model alone, next to the peers' full softmax
 
 
 WORKS = {
@@ -107,6 +109,7 @@ class Problem(NamedTuple):
     embed: np.ndarray | None = None  # [V, n]
     w: np.ndarray | None = None  # [V, n]
     b: np.ndarray | None = None  # [V]
+    head: Callable | None = None
 
 
 def problem(work: Work, size: Size) -> Problem:
@@ -293,59 +296,62 @@ def our_cell(p: Problem, user: bool):
     return (cell, params[0]) if len(params) == 1 else (cells.stack(*[cell] * len(params)), tuple(params))
 
 
+def recurrence(by: str, p: Problem):
+    """Return `(cell, weights, apply)` of a JAX library: ys = apply(weights, xs), and our cell where it is one."""
+    if by in ("lmjax", "generic", "scan"):
+        from lmjax.cell import scan, unroll
+
+        cell, weights = our_cell(p, user=by == "generic")
+        run = scan if by == "scan" else unroll
+        start = lambda params, xs: cell.start(params, xs.shape[1:-1])
+        return cell, weights, lambda params, xs: cell.read(params, run(cell, params, start(params, xs), xs)[1])
+
+    layers = [globals()[by](p.cell, layer) for layer in p.layers]
+
+    def apply(weights, xs):
+        for (_, layer), params in zip(layers, weights, strict=True):
+            xs = layer(params, xs)
+        return xs
+
+    return None, [params for params, _ in layers], apply
+
+
 def jax_loss(by: str, p: Problem):
     """Return `(variables, rates, loss(variables, data), data)`: what is updated, how fast, and what stays."""
+    import jax
     import jax.numpy as jnp
     import optax
 
     from lmjax import models
-    from lmjax.cell import scan, unroll
+    from lmjax.heads import Softmax
 
-    if by in ("lmjax", "generic", "scan"):
-        cell, weights = our_cell(p, by == "generic")
-        run = scan if by == "scan" else unroll
+    cell, weights, apply = recurrence(by, p)
+    xs, targets, tokens = (np.swapaxes(a, 0, 1) if by == "keras" and a is not None else a for a in p[2:5])
+    count = p.targets.shape[0] * p.targets.shape[1]
+    if tokens is None:
+        loss = lambda variables, targets: jnp.sum((apply(*variables) - targets) ** 2) / count
+        return (weights, xs), (RATE, RATE * count), loss, targets
 
-        def apply(params, xs):
-            return cell.read(params, run(cell, params, cell.start(params, xs.shape[1:-1]), xs)[1])
+    if cell:
+        cell = cell._replace(init=lambda key: weights)
+        head = p.head and p.head(p.w.shape[1], len(p.b))
+        lm = models.recurrent(cell, vocab_size=len(p.b), head=head)
+        params = models.Params(p.embed, weights, head.init(jax.random.key(0)) if head else Softmax(p.w, p.b))
+
+        def loss(variables, data):
+            (params,) = variables
+            start = cell.start(params.cell, data[0].shape[1:])
+            return models.loss(lm, params, start, *data, jax.random.key(0))[1].mean()
 
     else:
-        layers = [globals()[by](p.cell, layer) for layer in p.layers]
-        weights = [params for params, _ in layers]
+        params = {"embed": p.embed, "rnn": weights, "w": p.w.T, "b": p.b}
 
-        def apply(params, xs):
-            for (_, layer), layer_params in zip(layers, params, strict=True):
-                xs = layer(layer_params, xs)
-            return xs
+        def loss(variables, data):
+            (params,), (tokens, targets) = variables, data
+            y = apply(params["rnn"], jnp.take(params["embed"], tokens, axis=0))
+            logits = y @ params["w"] + params["b"]
+            return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
 
-    first = (lambda a: np.swapaxes(a, 0, 1)) if by == "keras" else (lambda a: a)
-    targets = first(p.targets)
-    tokens_count = p.targets.shape[0] * p.targets.shape[1]
-    if p.tokens is None:
-        loss = lambda v, targets: jnp.sum((apply(v[0], v[1]) - targets) ** 2) / tokens_count
-        return (weights, first(p.xs)), (RATE, RATE * tokens_count), loss, targets
-    tokens = first(p.tokens)
-    if by in ("lmjax", "generic"):
-        import jax
-
-        from lmjax.heads import Softmax
-
-        if by == "generic":
-            cell = cell._replace(init=lambda key: weights)
-        lm = models.recurrent(cell, vocab_size=len(p.b))
-
-        def loss(v, data):
-            tokens, targets = data
-            start = lm.cell.start(v[0].cell, tokens.shape[1:])
-            return models.loss(lm, v[0], start, tokens, targets, jax.random.key(0))[1].mean()
-
-        return (models.Params(p.embed, weights, Softmax(p.w, p.b)),), (1.0,), loss, (tokens, targets)
-
-    def loss(v, data):
-        tokens, targets = data
-        logits = apply(v[0]["rnn"], jnp.take(v[0]["embed"], tokens, axis=0)) @ v[0]["w"] + v[0]["b"]
-        return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
-
-    params = {"embed": p.embed, "rnn": weights, "w": p.w.T.copy(), "b": p.b}
     return (params,), (1.0,), loss, (tokens, targets)
 
 
@@ -449,7 +455,8 @@ def resident(field: str) -> float:
 def measure(step: Callable[[], Any], seconds: float) -> dict:
     """Time the median step, after three that warm up and whose losses are kept."""
     before = None
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # else the first step would fill what the compiler left free
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of what came before
         before = resident("VmRSS")
     losses, times = [], []
