@@ -46,14 +46,8 @@ from works import ALL, CONFIGS, PEERS, WORKS, Size, flops  # noqa: E402
 
 OTHERS = ("gradient-map", "import")
 NAMES = {"linen": "flax linen", "nnx": "flax nnx", "generic": "lmjax generic", "scan": "lax.scan"}
-GROWTH = {
-    "T": Size(16, 64, 128),
-    "B": Size(16, 64, 128),
-    "H": Size(16, 64, 128),
-    "layers": Size(16, 64, 128),
-    "V": Size(16, 32, 128, V=1000),
-}
-START = {"T": 32, "B": 8, "H": 64, "layers": 1, "V": 2000}
+BASE = Size(16, 64, 128)
+GROWTH = {"T": (32, BASE), "B": (8, BASE), "H": (64, BASE), "layers": (1, BASE), "V": (2000, BASE._replace(T=32))}
 console = Console(stderr=True, highlight=False)
 
 
@@ -212,12 +206,12 @@ def table(rows: list[dict]) -> str:
 
 
 def figure(rows: list[dict]):
-    """Draw every ratio with its range, one group a work."""
-    rows = [r for r in rows if not r["peer"].startswith(("jax", "bare"))]  # those are costs, not competitors
+    """Draw every ratio of training steps with its range, one group a work."""
+    rows = [r for r in rows if r["work"] in WORKS]
     groups = list(dict.fromkeys((r["work"], r["config"]) for r in rows))
     peers = list(dict.fromkeys(r["peer"] for r in rows))
     with plt.style.context(plot.STYLE):
-        fig, ax = plt.subplots(figsize=(7.5, 1.2 + 0.2 * len(rows) + 0.25 * len(groups)))
+        fig, ax = plt.subplots(figsize=(7.5, 1.4 + 0.15 * (len(rows) + len(groups))))
         place, ticks = 0.0, []
         for group in groups:
             here = [r for r in rows if (r["work"], r["config"]) == group]
@@ -248,9 +242,9 @@ def grow(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) ->
     curves = []
     with Progress(*Progress.get_default_columns(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=cfg.rounds * 5 * len(GROWTH))
-        for name, base in GROWTH.items():
+        for name, (first, base) in GROWTH.items():
             bar.update(task, description=f"growth in {name}")
-            values = [START[name] * 2**k for k in range(5)]
+            values = [first * 2**k for k in range(5)]
             work = "lm-10k" if name == "V" else "lstm"
             sizes = {str(v): base._replace(**{name: v}) for v in values}
             programs = {
@@ -294,16 +288,16 @@ def main(cfg: Config = Config(), out: Path = Path("out/bench"), keep: bool = Fal
     Args:
         cfg: what to measure.
         out: folder of the results.
-        keep: keep the rows that bench.json already has of other works, configs and peers.
+        keep: keep what the file already has of other works, configs and peers.
         growth: time our own step against T, B, H, layers and V instead (growth.json, growth.png).
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / ("growth.json" if growth else "bench.json")
-    before = json.loads(path.read_text()) if keep and not growth and path.exists() else []
-    key = lambda r: (r["work"], r["config"], r["peer"])
+    before = json.loads(path.read_text()) if keep and path.exists() else []
+    key = lambda r: [r.get(k) for k in ("work", "config", "peer", "size")]
 
     def save(rows):
-        new = {key(r) for r in rows}
+        new = [key(r) for r in rows]
         path.write_text(json.dumps([r for r in before if key(r) not in new] + rows, indent=1))
 
     try:

@@ -344,12 +344,13 @@ def jax_loss(by: str, p: Problem):
             return models.loss(lm, params, start, *data, jax.random.key(0))[1].mean()
 
     else:
-        params = {"embed": p.embed, "rnn": weights, "w": p.w.T, "b": p.b}
+        w = p.w if by == "equinox" else p.w.T  # as its linear layer keeps it
+        params = {"embed": p.embed, "rnn": weights, "w": w, "b": p.b}
 
         def loss(variables, data):
             (params,), (tokens, targets) = variables, data
             y = apply(params["rnn"], jnp.take(params["embed"], tokens, axis=0))
-            logits = y @ params["w"] + params["b"]
+            logits = y @ (params["w"].T if by == "equinox" else params["w"]) + params["b"]
             return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
 
     return (params,), (1.0,), loss, (tokens, targets)

@@ -1,6 +1,7 @@
 """The training benchmark runs at its tiny size, and its rows say what they are said to say."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -45,3 +46,14 @@ def test_operations_are_those_of_the_matrix_products(training):
     size = training.Size(B=2, T=3, H=4, layers=2)
     assert training.flops(training.WORKS["lstm"], size) == 3 * 2 * (2 * 3) * 2 * (4 + 4) * 16
     assert training.flops(training.WORKS["lm-10k"], size._replace(V=7)) == 3 * 2 * 6 * (2 * 8 * 16 + 4 * 7)
+
+
+def test_growth_finds_the_exponent(training, monkeypatch, tmp_path):
+    took = lambda work, by, size, seconds: [{"seconds": 1e-9 * size.T * size.H**2 * size.layers * (size.V or 1) ** 0.5}]
+    monkeypatch.setattr(training, "program", took)
+    training.main(training.Config(rounds=2), tmp_path, growth=True)
+    curves = json.loads((tmp_path / "growth.json").read_text())
+    exponents = {c["size"]: c["exponent"] for c in curves}
+    assert exponents == pytest.approx({"T": 1, "B": 0, "H": 2, "layers": 1, "V": 0.5}, abs=1e-9)
+    assert (tmp_path / "growth.png").stat().st_size > 1000
+    plt.close("all")
