@@ -5,10 +5,10 @@ compiles (timed apart), warms up and times its steps for half a second; a ratio 
 the same round, so above 1 we are faster. What is computed, and how that is checked, is said in works.py.
 
     python benchmarks/training.py --works lstm gru --configs S long --peers torch linen --rounds 5
-    python benchmarks/training.py --growth
+    python benchmarks/training.py --growth --rounds 2      # time against T, B, H, layers and V, with exponents
 
 Rows go to bench.json (after every round; an interrupted run keeps what it has), a table to bench.md, a figure to
-bench.png. Libraries that are not installed are left out: `pip install -e '.[bench]'` brings all of them.
+bench.png. Libraries that are not installed are left out: `make peers` brings all of them.
 
 A row: `ratio` is the median over rounds, `low` and `high` the range (rows of gradient_map.py: the quartiles, see
 `spread`); `seconds`, `peer_seconds` medians of a step; `peak_fraction` our share of the peak of jnp.dot on 2048 x
@@ -24,15 +24,17 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
@@ -48,7 +50,7 @@ OTHERS = ("gradient-map", "import")
 NAMES = {"linen": "flax linen", "nnx": "flax nnx", "generic": "lmjax generic", "scan": "lax.scan"}
 BASE = Size(16, 64, 128)
 GROWTH = {"T": (32, BASE), "B": (8, BASE), "H": (64, BASE), "layers": (1, BASE), "V": (2000, BASE._replace(T=32))}
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def installed(peers) -> tuple[str, ...]:
         if find_spec(PEERS[peer]):
             found.append(peer)
         else:
-            console.print(f"{peer}: not installed, left out (pip install -e '.\\[bench]' brings all peers)")
+            console.print(f"{peer}: not installed, left out (`make peers` brings all)")
     return tuple(found)
 
 
@@ -123,6 +125,15 @@ def row(work: str, config: str, peer: str, ours: list[dict], theirs: list[dict],
     result |= {"versions": ours[0].get("versions", {}) | theirs[0].get("versions", {}), "cores": os.cpu_count()}
     result |= {"seconds_by_round": times.tolist(), "peer_seconds_by_round": peer_times.tolist()}
     return result | {"machine": platform.machine(), "date": datetime.now(UTC).strftime("%Y-%m-%d")}
+
+
+@contextmanager
+def progress(total: int):
+    """Yield `advance(what)`, which moves a bar on a terminal."""
+    columns = (*Progress.get_default_columns(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda what: bar.update(task, description=what, advance=1)
 
 
 def interleaved(programs: dict[str, Callable], rounds: int, advance):
@@ -157,29 +168,24 @@ def run(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) -> 
         for config in cfg.configs:
             by = ("lmjax", *(p for p in WORKS[name].peers if p in peers))
             size = CONFIGS[config]
-            programs = {p: lambda p=p, name=name, size=size: program(name, p, size, cfg.seconds) for p in by}
+            programs = {p: partial(program, name, p, size, cfg.seconds) for p in by}
             cases[name, config] = programs, None if WORKS[name].head else flops(WORKS[name], size)
     if "import" in cfg.works:
         rooms = "from lmjax import analysis, cells, data, evaluate, models, plot, train"
         for config, ours in {"package": "import lmjax", "rooms": rooms}.items():
             code = {"lmjax": ours, "jax": "import jax"}
-            cases["import", config] = {k: lambda v=v: child("-c", IMPORT.format(v)) for k, v in code.items()}, None
+            cases["import", config] = {k: partial(child, "-c", IMPORT.format(v)) for k, v in code.items()}, None
 
     rows: list[dict] = []
-    with Progress(
-        *Progress.get_default_columns(), TimeElapsedColumn(), console=console, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=cfg.rounds * sum(len(programs) for programs, _ in cases.values()))
+    with progress(cfg.rounds * sum(len(programs) for programs, _ in cases.values())) as advance:
         for (name, config), (programs, operations) in cases.items():
-            bar.update(task, description=f"{name} {config}")
             done = len(rows)
-            for results in interleaved(programs, cfg.rounds, lambda: bar.advance(task)):
+            for results in interleaved(programs, cfg.rounds, partial(advance, f"{name} {config}")):
                 rows[done:] = pairs(name, config, results, operations)
                 save(rows)
             for r in rows[done:]:
-                console.print(
-                    f"{name:10} {config:5} {r['peer']:14} {r['ratio']:6.2f}  [{r['low']:.2f}, {r['high']:.2f}]"
-                )
+                span = f"{r['low']:.2f} to {r['high']:.2f}"
+                console.print(f"{name:10} {config:7} {r['peer']:13} {r['ratio']:8.2f}  {span}", markup=False)
     if "gradient-map" in cfg.works:
         console.print("gradient-map ...")
         ways = ["--torch", "loop", "is_grads_batched"] if "torch" in peers else []
@@ -219,13 +225,10 @@ def figure(rows: list[dict]):
             for k, r in enumerate(here):
                 index = peers.index(r["peer"])
                 error = [[r["ratio"] - r["low"]], [r["high"] - r["ratio"]]]
-                style = {
-                    "color": colour(index) if index < 7 else "0.5",
-                    "fmt": "osD^vP*XH<>"[index % 11],
-                    "linestyle": "",
-                }
                 label = r["peer"] if r["peer"] not in ax.get_legend_handles_labels()[1] else None
-                ax.errorbar(r["ratio"], place + k, xerr=error, label=label, capsize=2, elinewidth=1, **style)
+                style = {"color": colour(index) if index < 7 else "0.5", "fmt": "osD^vP*X"[index]}
+                style |= {"linestyle": "", "capsize": 2, "elinewidth": 1}
+                ax.errorbar(r["ratio"], place + k, xerr=error, label=label, **style)
             place += len(here) + 1
         ax.axvline(1, color="0.3", linestyle="-", linewidth=1)
         ax.set(xscale="log", xlabel="time of the peer / time of lmjax", ylim=(place - 1, -1))
@@ -239,28 +242,25 @@ def figure(rows: list[dict]):
 
 def grow(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) -> list[dict]:
     """Time our LSTM step against each size alone, in fresh processes, and fit exponents."""
-    curves = []
-    with Progress(*Progress.get_default_columns(), console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=cfg.rounds * 5 * len(GROWTH))
+    curves: list[dict] = []
+    with progress(cfg.rounds * 5 * len(GROWTH)) as advance:
         for name, (first, base) in GROWTH.items():
-            bar.update(task, description=f"growth in {name}")
+            done = len(curves)
             values = [first * 2**k for k in range(5)]
             work = "lm-10k" if name == "V" else "lstm"
             sizes = {str(v): base._replace(**{name: v}) for v in values}
-            programs = {
-                v: lambda work=work, size=size: program(work, "lmjax", size, cfg.seconds) for v, size in sizes.items()
-            }
-            for results in interleaved(programs, cfg.rounds, lambda: bar.advance(task)):
+            programs = {v: partial(program, work, "lmjax", size, cfg.seconds) for v, size in sizes.items()}
+            for results in interleaved(programs, cfg.rounds, partial(advance, f"growth in {name}")):
                 seconds = [[r["seconds"] for found in results[str(v)] for r in found] for v in values]
                 if not all(seconds):
                     continue
                 middle = np.array([np.median(s) for s in seconds])
                 exponent = float(np.polyfit(np.log(values), np.log(middle), 1)[0])
                 curve = {"size": name, "base": base._asdict(), "values": values, "seconds": middle.tolist()}
-                curve |= {"seconds_by_round": seconds, "exponent": exponent}
-                save([*curves, curve])
-            curves.append(curve)
-            console.print(f"time ~ {name}^{curve['exponent']:.2f}", markup=False)
+                curves[done:] = [curve | {"seconds_by_round": seconds, "exponent": exponent}]
+                save(curves)
+            for curve in curves[done:]:
+                console.print(f"time ~ {name}^{curve['exponent']:.2f}", markup=False)
     return curves
 
 
@@ -271,13 +271,15 @@ def growth_figure(curves: list[dict]):
         for ax, curve in zip(axes[0], curves, strict=True):
             values, seconds = np.array(curve["values"]), np.array(curve["seconds"]) * 1e3
             scale = np.exp(np.mean(np.log(seconds) - curve["exponent"] * np.log(values)))
-            label = f"{scale:.2g} {curve['size']}^{curve['exponent']:.2f}"
+            label = rf"$\propto \mathrm{{{curve['size']}}}^{{{curve['exponent']:.2f}}}$"
             ax.plot(values, seconds, "o", color=colour(0))
             ax.plot(values, scale * values ** curve["exponent"], "--", color=colour(1), label=label)
             ax.set(xscale="log", yscale="log", xlabel=curve["size"], ylabel="ms a step")
             ax.set_xticks(values, [f"{v:g}" for v in values])
             ax.xaxis.set_minor_locator(NullLocator())
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter("")
             ax.legend()
     return fig
 
@@ -300,17 +302,19 @@ def main(cfg: Config = Config(), out: Path = Path("out/bench"), keep: bool = Fal
         new = [key(r) for r in rows]
         path.write_text(json.dumps([r for r in before if key(r) not in new] + rows, indent=1))
 
+    save([])
     try:
         (grow if growth else run)(cfg, save)
     except KeyboardInterrupt:
         console.print("interrupted: what was measured is kept")
-    results = json.loads(path.read_text()) if path.exists() else []
-    if results and growth:
+    results = json.loads(path.read_text())
+    if growth and results:
         growth_figure(results).savefig(out / "growth.png")
-    elif results:
+    elif not growth:
         (out / "bench.md").write_text(table(results))
-        figure(results).savefig(out / "bench.png")
         print(table(results))
+        if any(r["work"] in WORKS for r in results):
+            figure(results).savefig(out / "bench.png")
 
 
 if __name__ == "__main__":
