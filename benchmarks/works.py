@@ -9,7 +9,8 @@ What differs is said here. Gates: torch, flax, equinox and keras write a GRU tha
 `reset_after=True`) and whose z keeps the old state; haiku resets before it, keras can: work `gru-before`. torch has
 two biases where one is meant; the second learns only where it is a parameter of its own. Of keras' GRU both learn,
 flax.nnx's has only one: their updates differ by that much. haiku's vanilla cell is a relu, equinox has none. Every
-library runs time first, but for keras.
+library runs time first, but for keras. Around the cells of the JAX libraries stand the lines of jnp that their
+embedding and dense layers consist of, with the output weights as these keep them: [n, V], equinox [V, n].
 
     python benchmarks/works.py '{"work": "lstm", "by": "torch", "size": {"B": 32, "T": 64, "H": 256}}'
 
@@ -48,7 +49,7 @@ class Work(NamedTuple):
     cell: str
     peers: tuple[str, ...] = ALL
     vocab: int = 0  # 0: the cell alone
-    head: Callable | None = None  # n, vocab -> the head of our model alone, next to the peers' full softmax
+    head: str = ""  # of lmjax.heads, made as head(n, vocab): for our model alone, next to the peers' full softmax
 
 
 WORKS = {
@@ -109,7 +110,7 @@ class Problem(NamedTuple):
     embed: np.ndarray | None = None  # [V, n]
     w: np.ndarray | None = None  # [V, n]
     b: np.ndarray | None = None  # [V]
-    head: Callable | None = None
+    head: str = ""
 
 
 def problem(work: Work, size: Size) -> Problem:
@@ -322,8 +323,7 @@ def jax_loss(by: str, p: Problem):
     import jax.numpy as jnp
     import optax
 
-    from lmjax import models
-    from lmjax.heads import Softmax
+    from lmjax import heads, models
 
     cell, weights, apply = recurrence(by, p)
     xs, targets, tokens = (np.swapaxes(a, 0, 1) if by == "keras" and a is not None else a for a in p[2:5])
@@ -334,9 +334,9 @@ def jax_loss(by: str, p: Problem):
 
     if cell:
         cell = cell._replace(init=lambda key: weights)
-        head = p.head and p.head(p.w.shape[1], len(p.b))
+        head = getattr(heads, p.head)(p.w.shape[1], len(p.b)) if p.head else None
         lm = models.recurrent(cell, vocab_size=len(p.b), head=head)
-        params = models.Params(p.embed, weights, head.init(jax.random.key(0)) if head else Softmax(p.w, p.b))
+        params = models.Params(p.embed, weights, head.init(jax.random.key(0)) if head else heads.Softmax(p.w, p.b))
 
         def loss(variables, data):
             (params,) = variables
