@@ -125,9 +125,8 @@ def problem(work: Work, size: Size) -> Problem:
         return Problem(work.cell, layers, xs, targets / 4)
     chances = 1 / (np.arange(vocab) + 2.7)
     tokens = rng.choice(vocab, (size.T + 1, size.B), p=chances / chances.sum()).astype(np.int32)
-    return Problem(
-        work.cell, layers, None, tokens[1:], tokens[:-1], uniform(vocab, n), uniform(vocab, n), uniform(vocab)
-    )
+    embed, w, b = uniform(vocab, n), uniform(vocab, n), uniform(vocab)
+    return Problem(work.cell, layers, None, tokens[1:], tokens[:-1], embed, w, b, work.head)
 
 
 def gates(cell: str, weights) -> dict[str, np.ndarray]:
