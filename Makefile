@@ -10,6 +10,13 @@ demo: .venv/.ready
 test: .venv/.ready
 	$(BIN)/python -m pytest -q -n 2
 
+bench: .venv/.ready
+	$(BIN)/python benchmarks/training.py --out out/bench
+
+peers: .venv/.ready # torch and other libraries to compare with: several GB
+	@if command -v uv >/dev/null 2>&1; then uv pip install -p $(BIN)/python -e '.[bench]'; \
+	else $(BIN)/python -m pip install -e '.[bench]'; fi
+
 lint: .venv/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -22,4 +29,4 @@ lint: .venv/.ready
 	fi
 	@touch $@
 
-.PHONY: demo test lint
+.PHONY: demo test bench peers lint

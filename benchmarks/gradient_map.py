@@ -1,15 +1,17 @@
 """What the gradient diagnoses cost, next to one `jax.grad` and to the ways torch.autograd has for the map.
 
 Every round times every way once, one after the other, so that they share what else the machine does. A row
-is one comparison, as JSON: `ratio` is the median over rounds of our time / the peer's time (below 1 is
-faster than the peer), `low` and `high` are its quartiles; `peak_mb` is the temporary memory of our compiled
-program, `peer_peak_mb` the peer's: the same for a JAX peer, for torch the growth of a fresh process (Linux).
+is one comparison, as JSON: `ratio` is the median over rounds of the peer's time / our time (above 1, ours is
+faster), `low` and `high` are its quartiles; `peak_mb` is the temporary memory of our compiled program,
+`peer_peak_mb` the peer's: the same for a JAX peer, for torch the growth of a fresh process (Linux).
+`benchmarks/training.py` runs this as one of its works.
 
     python benchmarks/gradient_map.py --cell rnn --n 512 --length 256 --rounds 7
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -158,18 +160,18 @@ def main():
             seconds[name].append(time.perf_counter() - start)
     seconds = {name: times[1:] for name, times in seconds.items()}  # the first round warms up
 
-    config = {"cell": args.cell, "n": args.n, "T": args.length, "rounds": args.rounds, "jax": jax.__version__}
+    common = {"config": f"{args.cell} n{args.n} T{args.length}", "rounds": args.rounds, "spread": "quartiles"}
     for work in ours:
         for peer in (name for name in ways if name not in ours):
             only = {"torch": "all-pairs map", "bare": "band"}.get(peer.split()[0], "")
             if not work.startswith(only):
                 continue
-            ratios = np.array(seconds[work]) / np.array(seconds[peer])
+            ratios = np.array(seconds[peer]) / np.array(seconds[work])
             low, ratio, high = np.quantile(ratios, (0.25, 0.5, 0.75)).round(4).tolist()
-            row = {"work": work, "config": config, "peer": peer, "ratio": ratio, "low": low, "high": high}
-            row |= {"seconds": round(float(np.median(seconds[work])), 5)}
-            row |= {"peak_mb": round(memory[work], 2), "peer_peak_mb": round(memory[peer], 2)}
-            print(json.dumps(row))
+            row = {"work": work, "peer": peer, "ratio": ratio, "low": low, "high": high} | common
+            row |= {f"{k}seconds": float(np.median(seconds[way])) for k, way in (("", work), ("peer_", peer))}
+            row |= {"peak_fraction": None, "peak_mb": round(memory[work], 2), "peer_peak_mb": round(memory[peer], 2)}
+            print(json.dumps(row | {"versions": {"jax": jax.__version__}, "cores": os.cpu_count()}))
 
 
 if __name__ == "__main__":
