@@ -219,13 +219,13 @@ def test_equal_cells_share_one_trace(key):
 
 
 def test_no_weight_gradient_inside_the_loop(key):
-    """Each loop body holds one product, the state's; the weights' gradient is one product after the loop."""
+    """The loops hold the products with x and h, and that with dz; the weights' gradients come after them."""
     cell = CELLS["rnn"]
     params, state, xs = problem(cell, key)
     text = jax.jit(jax.grad(lambda p: loss(unroll, cell, p, state, xs))).lower(params).compile().as_text()
     dots = [line for line in text.splitlines() if re.search(r"= f64\[[\d,]*\]\S* (dot|custom-call)\(", line)]
     inside = [re.search(r"f64\[([\d,]*)\]", line)[1] for line in dots if "while/body" in line]
-    assert inside == [f"{B},{N}"] * 2, inside
+    assert inside == [f"{N},{B}"] * 3, inside
     plain = jax.jit(jax.grad(lambda p: loss(scan, cell, p, state, xs))).lower(params).compile().as_text()
     assert f"f64[{N},{N}]" in "".join(line for line in plain.splitlines() if " dot(" in line and "while/body" in line)
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from lmjax.analysis import clip_by_global_norm
-from lmjax.cell import select
 from lmjax.data import Batch
+from lmjax.maps import select
 from lmjax.models import LanguageModel, loss
 
 __all__ = ["Metrics", "TrainState", "optimizer", "rewind", "start", "start_params", "step"]
