@@ -92,8 +92,9 @@ def step(
 
     With a head that has `rows` only the rows of the embedding and of the head that the batch reads are
     touched, and so is the transformation's state: a word that does not occur keeps its moments and moves
-    again when it does (PyTorch's SparseAdam does the same), and the cost does not grow with V. Without
-    momentum that is the step on all rows.
+    again when it does (PyTorch's SparseAdam does the same), and the cost does not grow with V. Plain SGD's
+    is the step on all rows; gradients gathered over steps (`optax.MultiSteps`) need them all, which
+    `lm.head._replace(rows=None)` gives.
     """
     k_reset, k_loss = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step))
     anew = jax.random.bernoulli(k_reset, reset, batch.inputs.shape[1:])
