@@ -20,6 +20,4 @@ class Head(NamedTuple):
     log_probs: Callable  # params, y[..., n] -> [..., V]            the whole distribution: generation
     log_prob: Callable  # params, y[..., n], token[...] -> [...]    exact: scoring
     loss: Callable  # params, y, token, key -> [...]                training; may be sampled
-    rows: Callable | None = (
-        None  # token, key -> ids[M]            which rows a sampled loss reads; None: it is -log_prob
-    )
+    rows: Callable | None = None  # token, key -> ids[M]            of a sampled loss; None: the loss is -log_prob
