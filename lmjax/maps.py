@@ -19,6 +19,9 @@ from jax import lax
 __all__ = ["Linear", "Maps", "Stage", "encode", "run", "scan", "select", "step"]
 
 
+AHEAD = 2**20  # so many weights w_x no longer stay in a cache between two steps
+
+
 class Linear(NamedTuple):
     """Parameters of the linear maps of a cell, blocks of n side by side."""
 
@@ -133,8 +136,9 @@ def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
     """Run the steps over time, t = 1..T; return `(final, states)`.
 
     The vectors of all B sequences are the columns of a matrix `[n, B]`, and every product has its
-    weights, row-major, on the left: z_t = W_x^T x_t + W_h^T h_{t-1} + b. Kept for the way back are the
-    states and the z alone.
+    weights, row-major, on the left: z_t = W_x^T x_t + W_h^T h_{t-1} + b. From `AHEAD` weights on the
+    products with x are made before the loop, for all T at once; below that they cost less inside it. Kept
+    for the way back are the states and the z alone.
 
     The way back computes the gates again, puts dL/dz_t in the place of z_t, and carries
 
@@ -160,21 +164,28 @@ def _forward(maps, reverse, params, state, xs, mask):
     columns = _columns(maps.stages, n)
     w_x, w_h = _held(([params.w_x[:, at.x].T for at in columns], [params.w_h[:, at.h].T for at in columns]))
     z = jnp.zeros((length, len(params.b), lanes), jnp.promote_types(dtype, jnp.float32))
+    xs_lanes, coming = xs.reshape(length, lanes, -1), lambda t: None
+    ahead = params.w_x.size >= AHEAD
+    if ahead:
+        products = _dot(xs_lanes.reshape(length * lanes, -1), params.w_x, dtype)
+        products = _held(products.reshape(length, lanes, -1).swapaxes(1, 2))
+        coming = lambda t: lax.dynamic_index_in_dim(products, t, 0, keepdims=False)
 
     def body(carry, at_t):
-        (state, z), (t, x, valid) = carry, at_t
+        (state, product, z), (t, x, valid) = carry, at_t
         out = (_by_column(maps.hidden)(state),)
         for stage, at, u, w in zip(maps.stages, columns, w_x, w_h, strict=True):
             v, *kept = out
-            from_x = _dot(u, x.T, dtype) + params.b[at.z_x, None]
+            from_x = (product[at.x] if ahead else _dot(u, x.T, dtype)) + params.b[at.z_x, None]
             blocks = _blocks(stage, n, from_x, _dot(w, v, dtype), params.b[at.only_h, None], 0)
             z = _write(z, blocks, t, at.z.start)
             out = _by_column(stage.gates)(state, *blocks, *kept)
         new = out if valid is None else jax.tree.map(partial(jnp.where, valid), out, state)
-        return (new, z), new
+        return (new, coming(jnp.maximum(t - 1, 0) if reverse else jnp.minimum(t + 1, length - 1)), z), new
 
-    at_t = jnp.arange(length), xs.reshape(length, lanes, -1), _lanes(mask, batch)
-    (final, z), states = lax.scan(body, (_to_columns(state, batch), z), at_t, reverse=reverse)
+    at_t = jnp.arange(length), xs_lanes, _lanes(mask, batch)
+    first = _to_columns(state, batch), coming(length - 1 if reverse else 0), z
+    (final, _, z), states = lax.scan(body, first, at_t, reverse=reverse)
     saved = params, state, xs, mask, lax.stop_gradient((states, z))
     return _from_columns((final, states), batch), saved
 

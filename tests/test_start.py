@@ -85,7 +85,8 @@ def test_segments_take_less_memory(corpus):
         return train.step.lower(lm, ADAM, state, batch).compile().memory_analysis().temp_size_in_bytes
 
     lm = models.recurrent(cells.lstm(16, 16), vocab_size=len(VOCAB))
-    assert temporary(lm._replace(segment=32)) < 0.5 * temporary(lm)
+    gates = 1024 * 4 * (4 * 16) * 4  # bytes of what an LSTM keeps of its gates, at every step, in float32
+    assert temporary(lm._replace(segment=32)) < temporary(lm) - gates
 
 
 def test_perplexity_does_not_depend_on_how_many_steps_are_scored_at_once(corpus):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmjax import cells
+from lmjax import cells, maps
 from lmjax.cell import Cell, record, recurrent_weights, scan, unroll
 
 T, B, N_IN, N = 7, 3, 4, 5
@@ -80,6 +80,20 @@ def test_states_and_gradients_equal_the_plain_scan(name, way, key):
     ours, plain, segmented = everything(*problem(cell, key))
     chex.assert_trees_all_close(ours, plain, rtol=1e-12, atol=1e-12)
     chex.assert_trees_all_close(segmented, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru reset after"])
+def test_products_made_before_the_loop_change_nothing(name, way, key, monkeypatch):
+    monkeypatch.setattr(maps, "AHEAD", 0)
+
+    def run(cell, params, state, xs, *, mask=None, reverse=False):
+        return maps.run(cell.maps, reverse, params, state, xs, mask)
+
+    arguments = CELLS[name], *problem(CELLS[name], key)
+    chex.assert_trees_all_close(
+        gradients(run, *arguments, **WAYS[way]), gradients(scan, *arguments, **WAYS[way]), rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(("length", "batch"), [(1, (B,)), (T, ()), (1, ()), (T, (1,)), (T, (2, B))])
