@@ -18,7 +18,18 @@ from jax import lax
 from jax.extend import core
 from jax.tree_util import Partial
 
-__all__ = ["Cell", "Gradients", "Linear", "affine", "passthrough", "record", "recurrent_weights", "scan", "unroll"]
+__all__ = [
+    "Cell",
+    "Gradients",
+    "Linear",
+    "affine",
+    "dot",
+    "passthrough",
+    "record",
+    "recurrent_weights",
+    "scan",
+    "unroll",
+]
 
 
 def passthrough(params, x):
@@ -79,6 +90,17 @@ class Linear(NamedTuple):
     w_x: jax.Array  # [n_in, k n]
     w_h: jax.Array  # [n, k n]
     b: jax.Array  # [k n]
+
+
+def dot(x, w):
+    """Return x w: weights in half precision multiply in half precision, and the products add up in float32.
+
+    >>> dot(jnp.ones((2, 3)), jnp.ones((3, 4), jnp.bfloat16)).dtype
+    dtype('float32')
+    """
+    if jnp.result_type(w).itemsize > 2:
+        return x @ w
+    return jnp.matmul(x.astype(w.dtype), w, preferred_element_type=jnp.float32)
 
 
 class Gradients(NamedTuple):
