@@ -276,9 +276,8 @@ def user_cell(kind: str, n: int):
 
 def our_cell(p: Problem, user: bool):
     """Return a cell of ours, or the user's, with the weights in it."""
-    import jax
-
     from lmjax import cells
+    from lmjax.maps import Linear
 
     n = p.layers[0].b_h.size
     if user:
@@ -292,8 +291,10 @@ def our_cell(p: Problem, user: bool):
             "gru": partial(cells.gru, reset_after=True),
             "gru-before": cells.gru,
         }[p.cell](n, n)
-        like = cell.init(jax.random.key(0))
-        params = [like._replace(**{k: getattr(layer, k) for k in like._fields}) for layer in p.layers]
+        params = [Linear(*layer[:3]) for layer in p.layers]
+        if p.cell == "gru":  # its blocks lie [n z r] in w_x, [n z r n'] in b
+            turned = lambda w: np.roll(w, n, axis=-1)
+            params = [Linear(turned(w_x), w_h, np.concatenate([turned(b), b_h])) for w_x, w_h, b, b_h in p.layers]
     return (cell, params[0]) if len(params) == 1 else (cells.stack(*[cell] * len(params)), tuple(params))
 
 

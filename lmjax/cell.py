@@ -18,18 +18,10 @@ from jax import lax
 from jax.extend import core
 from jax.tree_util import Partial
 
-__all__ = [
-    "Cell",
-    "Gradients",
-    "Linear",
-    "affine",
-    "dot",
-    "passthrough",
-    "record",
-    "recurrent_weights",
-    "scan",
-    "unroll",
-]
+from lmjax import maps as linear_maps
+from lmjax.maps import Maps, select
+
+__all__ = ["Cell", "Gradients", "affine", "passthrough", "record", "recurrent_weights", "scan", "unroll"]
 
 
 def passthrough(params, x):
@@ -82,25 +74,7 @@ class Cell(NamedTuple):
     read: Callable = passthrough  # params, states[...] -> outputs[...]         once over all T
     layers: tuple[Cell, ...] = ()  # the cells of a `stack`, each of which runs over all T by itself
     gates: Callable | None = None  # params, state, input -> {name: values in (0, 1)}; "f" keeps the old state
-
-
-class Linear(NamedTuple):
-    """Parameters of the linear maps of a cell with `k` blocks: z = x w_x + h w_h + b."""
-
-    w_x: jax.Array  # [n_in, k n]
-    w_h: jax.Array  # [n, k n]
-    b: jax.Array  # [k n]
-
-
-def dot(x, w):
-    """Return x w: weights in half precision multiply in half precision, and the products add up in float32.
-
-    >>> dot(jnp.ones((2, 3)), jnp.ones((3, 4), jnp.bfloat16)).dtype
-    dtype('float32')
-    """
-    if jnp.result_type(w).itemsize > 2:
-        return x @ w
-    return jnp.matmul(x.astype(w.dtype), w, preferred_element_type=jnp.float32)
+    maps: Maps | None = None  # what `step` and `encode` are made of, where `unroll` shall do the products
 
 
 class Gradients(NamedTuple):
@@ -155,8 +129,10 @@ def unroll(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False, s
         return _segments(cell, params, state, xs, mask, reverse, segment)
     if cell.layers:
         return _layers(unroll, cell, params, state, xs, mask, reverse)
-    run = _run_affine if cell.step is affine else _run
-    return run(*_prepare(cell, params, state, xs, mask, reverse))
+    arguments = _prepare(cell, params, state, xs, mask, reverse)
+    if cell.maps and len(xs) and _floating(xs):
+        return linear_maps.run(cell.maps, reverse, params, state, _unpadded(xs, mask), mask)
+    return (_run_affine if cell.step is affine else _run)(*arguments)
 
 
 @partial(jax.jit, static_argnames=("cell", "reverse"))
@@ -226,9 +202,7 @@ def _prepare(cell, params, state, xs, mask, reverse):
     if len(lengths) != 1 or lengths == {()}:
         shapes = [jnp.shape(x) for x in jax.tree.leaves((xs, mask))]
         raise ValueError(f"unroll: every leaf of xs and the mask must share one leading axis T, got shapes {shapes}")
-    if mask is not None:  # what a padded input holds (NaN times a zero gradient, say) reaches no parameter
-        xs = jax.tree.map(lambda x: select(mask, x, jnp.zeros_like(x)) if _floating(x) else x, xs)
-    inputs = cell.encode(params, xs)
+    inputs = cell.encode(params, _unpadded(xs, mask))
     first = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), inputs)
     new = jax.eval_shape(cell.step, params, state, first)
     described = [jax.tree.map(lambda x: f"{jnp.result_type(x)}{list(jnp.shape(x))}", s) for s in (state, new)]
@@ -240,6 +214,13 @@ def _prepare(cell, params, state, xs, mask, reverse):
     return step, reverse, (params, closed), state, inputs, mask
 
 
+def _unpadded(xs, mask):
+    """Zero what padded inputs hold: NaN there, times a zero gradient, must reach no parameter."""
+    if mask is None:
+        return xs
+    return jax.tree.map(lambda x: select(mask, x, jnp.zeros_like(x)) if _floating(x) else x, xs)
+
+
 def _masked(step):
     """Make a padded step keep the state."""
 
@@ -249,11 +230,6 @@ def _masked(step):
         return new if valid is None else jax.tree.map(partial(select, valid), new, state)
 
     return masked
-
-
-def select(valid, x, y):
-    """Return x where `valid` and y elsewhere, along the leading axes that `valid` has."""
-    return jnp.where(valid.reshape(valid.shape + (1,) * (jnp.ndim(x) - valid.ndim)), x, y)
 
 
 def _forward(step, reverse, params, state, inputs, mask):
@@ -407,7 +383,10 @@ def _segments(cell, params, state, xs, mask, reverse, segment):
 
 def _run_affine(step, reverse, params, state, inputs, mask):
     """Run s_t = a_t s_{t-1} + b_t; padding is a = 1, b = 0."""
-    a, b = (jnp.broadcast_to(x, (len(x), *state.shape)).astype(state.dtype) for x in inputs)
+    like_state = jax.vmap(lambda x: jnp.broadcast_to(x, state.shape).astype(state.dtype))
+    a, b = map(like_state, inputs)
+    if not len(b):
+        return state, b
     if mask is not None:
         a, b = select(mask, a, jnp.ones_like(a)), select(mask, b, jnp.zeros_like(b))
     states = _recurrence(reverse, state, a, b)

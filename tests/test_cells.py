@@ -9,8 +9,9 @@ import pytest
 from jax.nn import sigmoid
 
 from lmjax import analysis, cells
-from lmjax.cell import Linear, unroll
-from lmjax.cells import LSTMState, ResetAfter, initial
+from lmjax.cell import unroll
+from lmjax.cells import LSTMState, initial
+from lmjax.maps import Linear
 
 N_IN, N, T, B = 3, 4, 6, 2
 
@@ -66,9 +67,9 @@ def test_gru_reset_after_is_linens(key, inputs):
     layer = nn.GRUCell(N, param_dtype=float)
     variables = random_like(key, layer.init(key, jnp.zeros((B, N)), inputs[0]))
     p = variables["params"]
-    sign = jnp.repeat(jnp.array([-1.0, 1.0, 1.0]), N)
-    i, h = ["iz", "ir", "in"], ["hz", "hr", "hn"]
-    params = ResetAfter(sign * columns(p, i), sign * columns(p, h), sign * columns(p, i, "bias"), p["hn"]["bias"])
+    p = p | {name: jax.tree.map(jnp.negative, p[name]) for name in ("iz", "hz")}
+    i, h = ["in", "iz", "ir"], ["hz", "hr", "hn"]
+    params = Linear(columns(p, i), columns(p, h), columns(p, [*i, "hn"], "bias"))
     cell = cells.gru(N_IN, N, reset_after=True)
     np.testing.assert_allclose(states(cell, params, inputs), linen(layer, variables, inputs), rtol=1e-12)
 
@@ -92,9 +93,10 @@ def test_torchs_layers(kind, key, inputs):
     with torch.no_grad():
         expected = layer(torch.tensor(np.asarray(inputs)))[0].numpy()
     if kind == "GRU":  # blocks r z n, and torch's z is our 1 - z
-        blocks = lambda w: np.concatenate([-w[N : 2 * N], w[:N], w[2 * N :]]).T
-        b_gates = np.concatenate([b_h[: 2 * N], np.zeros(N)])
-        params = ResetAfter(blocks(w_x), blocks(w_h), blocks((b_x + b_gates)[:, None])[0], b_h[2 * N :])
+        parts = lambda w: (-w[N : 2 * N], w[:N], w[2 * N :])
+        (z_x, r_x, n_x), (z_h, r_h, n_h), (z_b, r_b, _) = parts(w_x), parts(w_h), parts(b_x + b_h)
+        b = np.concatenate([b_x[2 * N :], z_b, r_b, b_h[2 * N :]])
+        params = Linear(np.concatenate([n_x, z_x, r_x]).T, np.concatenate([z_h, r_h, n_h]).T, b)
         found = states(cells.gru(N_IN, N, reset_after=True), params, inputs)
     else:
         cell = cells.lstm(N_IN, N) if kind == "LSTM" else cells.rnn(N_IN, N)

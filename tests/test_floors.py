@@ -9,14 +9,15 @@ import lmjax
 
 ROOT = Path(lmjax.__file__).parent
 FLOORS = {
-    "cell": 0,
-    **dict.fromkeys(["cells", "heads", "data"], 1),
-    **dict.fromkeys(["models", "analysis"], 2),
-    "evaluate": 3,
-    **dict.fromkeys(["train", "plot", "interop"], 4),
-    "report": 5,
-    "cli": 6,
-    "__init__": 7,
+    "maps": 0,
+    "cell": 1,
+    **dict.fromkeys(["cells", "heads", "data"], 2),
+    **dict.fromkeys(["models", "analysis"], 3),
+    "evaluate": 4,
+    **dict.fromkeys(["train", "plot", "interop"], 5),
+    "report": 6,
+    "cli": 7,
+    "__init__": 8,
 }
 
 

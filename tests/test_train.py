@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from lmjax import cells, data, evaluate, models, train
+from lmjax import cells, data, evaluate, heads, models, train
 from lmjax.analysis import recurrent_spectrum, state_gradients
 from lmjax.cell import Cell
 from lmjax.train import checkpoint, loop
@@ -44,11 +44,14 @@ def test_it_learns_and_repeats_to_the_last_digit(corpus):
     chex.assert_trees_all_equal(run, fit(corpus))
 
 
-def test_one_trace_serves_the_whole_run(corpus):
+@pytest.mark.parametrize("head", ["softmax", "sampled"])
+def test_one_trace_serves_the_whole_run(corpus, head):
     before = train.step._cache_size()
-    lm = models.recurrent(cells.gru(4, 4), vocab_size=len(VOCAB))
-    fit(corpus, lm)
+    lm = train.build(train.Model("gru", n=4, head=head), len(VOCAB))
+    run = fit(corpus, lm)
     assert train.step._cache_size() == before + 1
+    seen, perplexity, valid = train.learning_curve(run.history)
+    assert len(seen) == len(perplexity) == (90 if head == "softmax" else 0) and len(valid) == 3
 
 
 def test_one_step_is_sgd_on_the_clipped_mean_loss(corpus, key):
@@ -66,6 +69,54 @@ def test_one_step_is_sgd_on_the_clipped_mean_loss(corpus, key):
     new, metrics = train.step(LM, transform, state, batch)
     chex.assert_trees_all_close(new.params, expected, rtol=1e-10)
     assert metrics.loss == pytest.approx(float(value)) and metrics.norm == pytest.approx(float(norm))
+
+
+SAMPLED = models.recurrent(
+    cells.gru(8, 8),
+    vocab_size=200,
+    head=heads.sampled(8, 200, samples=9),
+    dropout=models.Dropout(input=0.2, recurrent=0.5),
+)
+SHIFTED = SAMPLED._replace(  # an embedding that is more than a table
+    init=lambda key: SAMPLED.init(key)._replace(embed={"table": SAMPLED.init(key).embed, "shift": jnp.ones(8)}),
+    embed=lambda embed, tokens: embed["table"][tokens] + embed["shift"],
+)
+
+
+def dense_and_sparse(lm, transform, key, steps):
+    """Return the state before the last of some steps, and that step on all rows and on those of the batch."""
+    dense = lm._replace(head=lm.head._replace(rows=None))
+    tokens = jax.random.randint(key, (steps, 5, 4), 0, 30)
+    *first, last = (data.Batch(x, x + 7, jnp.ones(x.shape, bool)) for x in tokens)
+
+    def before():
+        state = train.start(dense, transform, key, 4)
+        for batch in first:
+            state, _ = train.step(dense, transform, state, batch)
+        return state
+
+    return before(), train.step(dense, transform, before(), last), train.step(lm, transform, before(), last)
+
+
+@pytest.mark.parametrize("lm", [SAMPLED, SHIFTED])
+def test_a_step_of_sgd_on_the_rows_of_the_batch_is_that_on_all(lm, key):
+    before, dense, sparse = dense_and_sparse(lm, train.optimizer("sgd", 0.5, max_norm=0.1), key, 1)
+    chex.assert_trees_all_close(sparse, dense, rtol=1e-12, atol=1e-14)
+    moved = (sparse[0].params.head.w != before.params.head.w).any(-1)
+    assert sparse[1].norm > 0.1 and 10 < moved.sum() < 30
+
+
+def test_adam_leaves_the_rows_that_a_batch_lacks(key):
+    before, (dense, _), (sparse, _) = dense_and_sparse(SAMPLED, ADAM, key, 2)
+    tables = lambda state: [
+        (part.embed, *part.head) for part in (state.params, *(optax.tree.get(state.opt, name) for name in ("mu", "nu")))
+    ]
+    for old, all_rows, new in zip(*map(tables, (before, dense, sparse)), strict=True):
+        for was, there, here in zip(old, all_rows, new, strict=True):
+            same = (here == was).reshape(200, -1).all(-1)
+            assert 160 < same.sum() < 190 and (there != was)[same].any()  # elsewhere, rows of the batch before move
+            np.testing.assert_allclose(here[~same], there[~same], rtol=1e-12)
+    chex.assert_trees_all_close(sparse.params.cell, dense.params.cell, rtol=1e-12)
 
 
 def test_a_reset_lane_begins_anew(corpus, key):

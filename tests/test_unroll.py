@@ -11,7 +11,7 @@ import pytest
 
 import lmjax.cell
 from lmjax import cells
-from lmjax.cell import Cell, _in_parallel, _in_sequence, record, recurrent_weights, scan, unroll
+from lmjax.cell import Cell, _in_parallel, _in_sequence, affine, record, recurrent_weights, scan, unroll
 
 T, B, N_IN, N = 7, 3, 4, 5
 
@@ -192,6 +192,15 @@ def test_what_an_accelerator_runs(key, monkeypatch):
     chex.assert_trees_all_close(ours, plain, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("length", [0, B])
+def test_a_decay_without_batch_axes_is_every_sequences(length, key):
+    cell = Cell(init=None, start=None, step=affine, encode=lambda p, xs: (jnp.outer(p[0, : len(xs)], p[1]), xs))
+    k = jax.random.split(key, 3)
+    args = jax.random.normal(k[0], (2, N)), jax.random.normal(k[1], (B, N)), jax.random.normal(k[2], (length, B, N))
+    chex.assert_trees_all_close(unroll(cell, *args), scan(cell, *args), rtol=1e-12)
+    chex.assert_trees_all_close(gradients(unroll, cell, *args), gradients(scan, cell, *args), rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["rnn", "mingru"])
 def test_vmap_over_examples(name, key):
     cell = CELLS[name]
@@ -251,13 +260,13 @@ def test_equal_cells_share_one_trace(key):
 
 
 def test_no_weight_gradient_inside_the_loop(key):
-    """Each loop body holds one product, the state's; the weights' gradient is one product after the loop."""
+    """The loops hold the products with x and h, and that with dz; the weights' gradients come after them."""
     cell = CELLS["rnn"]
     params, state, xs = problem(cell, key)
     text = jax.jit(jax.grad(lambda p: loss(unroll, cell, p, state, xs))).lower(params).compile().as_text()
     dots = [line for line in text.splitlines() if re.search(r"= f64\[[\d,]*\]\S* (dot|custom-call)\(", line)]
     inside = [re.search(r"f64\[([\d,]*)\]", line)[1] for line in dots if "while/body" in line]
-    assert inside == [f"{B},{N}"] * 2, inside
+    assert inside == [f"{N},{B}"] * 3, inside
     plain = jax.jit(jax.grad(lambda p: loss(scan, cell, p, state, xs))).lower(params).compile().as_text()
     assert f"f64[{N},{N}]" in "".join(line for line in plain.splitlines() if " dot(" in line and "while/body" in line)
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lmjax.cell import _join, _masked, _prepare, _split, scan, select
+from lmjax.cell import _join, _masked, _prepare, _split, scan
+from lmjax.maps import select
 
 __all__ = ["Trajectory", "direct_gradients", "trajectory"]
 

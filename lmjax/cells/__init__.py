@@ -3,7 +3,7 @@
 from lmjax.cell import Cell
 from lmjax.cells import initial
 from lmjax.cells.compose import bidirectional, stack
-from lmjax.cells.gated import LSTMState, ResetAfter, gated, gru, lstm, rnn
+from lmjax.cells.gated import LSTMState, gated, gru, lstm, rnn
 from lmjax.cells.linear import Diagonal, MinGRU, diagonal, mingru
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "Diagonal",
     "LSTMState",
     "MinGRU",
-    "ResetAfter",
     "bidirectional",
     "diagonal",
     "gated",

@@ -1,84 +1,70 @@
 """The lecture's cells: vanilla RNN, LSTM, GRU. Each is its equation; `gated` owns the linear maps."""
 
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from lmjax.cell import Cell, Linear
+from lmjax.cell import Cell
 from lmjax.cells import initial
+from lmjax.maps import Linear, Maps, Stage, encode, step
 
-__all__ = ["LSTMState", "ResetAfter", "gated", "gru", "lstm", "rnn"]
+__all__ = ["LSTMState", "gated", "gru", "lstm", "rnn"]
 
 
 def gated(
     n_in: int,
     n: int,
-    *stages,
+    *stages: Stage,
     state=lambda zeros: zeros,
     hidden=lambda state: state,
     bias=None,
     w_h=initial.orthogonal(),
     named=None,
 ) -> Cell:
-    """Make a cell from linear maps and elementwise gates.
-
-    A stage is `(blocks, gates)`. It is given z = x w_x + v w_h + b of its `blocks` blocks of n, where
-    v is what the stage before returned first (the hidden vector h for the first stage):
-
-        state = gates(state, z)                       the last, or only, stage
-        v, *kept = gates(state, z)                    an earlier one; the next gets gates(state, z, *kept)
+    """Make a cell from linear maps and gates; `unroll` does the products.
 
     Args:
         n_in: size of the input.
         n: size of the hidden vector.
-        stages: `(blocks, gates)` pairs, in the order in which the step runs them.
+        stages: see `lmjax.maps.Stage`; the step runs them in turn.
         state: zeros[..., n] -> s_0. Its dtype is that of the parameters, and float32 at least.
         hidden: state -> h, which the first stage multiplies by its part of w_h.
         bias: start value of each block's bias, default all zero.
         w_h: initialiser of each n x n block, see `lmjax.cells.initial`.
-        named: z of the first stage -> {name: gate}, for `Cell.gates`.
+        named: blocks of the first stage -> {name: gate}, for `Cell.gates`.
 
     Raises:
         ValueError: a size is not positive.
     """
     if n_in < 1 or n < 1:
         raise ValueError(f"cell: sizes must be at least 1, got n_in={n_in}, n={n}")
-    blocks = [k for k, _ in stages]
-    total = sum(blocks)
-    edges = [n * sum(blocks[:i]) for i in range(1, len(blocks))]
+    maps = Maps(stages, hidden)
+    k_x, k_h = sum(s.x + s.both for s in stages), sum(s.both + s.h for s in stages)
+    k = sum(s.x + s.both + s.h for s in stages)
 
     def init(key) -> Linear:
-        k_x, k_h = jax.random.split(key)
-        w_x = jax.random.uniform(k_x, (n_in, total * n), minval=-1, maxval=1) * (3 / n_in) ** 0.5  # var 1 / n_in
-        recurrent = jnp.concatenate([w_h(k, n) for k in jax.random.split(k_h, total)], axis=1)
-        b = jnp.repeat(jnp.asarray(bias or [0.0] * total, w_x.dtype), n)
-        return Linear(w_x, recurrent, b)
-
-    def step(params, state, x):
-        xs, ws = jnp.split(x, edges, -1), jnp.split(params.w_h, edges, -1)
-
-        def stage(k, v, *kept):
-            out = stages[k][1](state, xs[k] + v @ ws[k], *kept)
-            return out if k + 1 == len(stages) else stage(k + 1, *out)
-
-        return stage(0, hidden(state))
+        key_x, key_h = jax.random.split(key)
+        w_x = jax.random.uniform(key_x, (n_in, k_x * n), minval=-1, maxval=1) * (3 / n_in) ** 0.5  # var 1 / n_in
+        recurrent = jnp.concatenate([w_h(key, n) for key in jax.random.split(key_h, k_h)], axis=1)
+        return Linear(w_x, recurrent, jnp.repeat(jnp.asarray(bias or [0.0] * k, w_x.dtype), n))
 
     def gates(params, state, x):
-        size = n * blocks[0]
-        return named(x[..., :size] + hidden(state) @ params.w_h[:, :size])
+        first = stages[0]._replace(gates=lambda state, *blocks: named(*blocks))
+        return step(maps._replace(stages=(first,)), params, state, x)
 
     return Cell(
         init=init,
         start=lambda params, batch_shape=(): state(
             jnp.zeros((*batch_shape, n), jnp.promote_types(params.w_h.dtype, jnp.float32))
         ),
-        step=step,
-        encode=lambda params, xs: xs @ params.w_x + params.b,
+        step=partial(step, maps),
+        encode=partial(encode, maps),
         read=lambda params, state: hidden(state),
         gates=gates if named else None,
+        maps=maps,
     )
 
 
@@ -101,7 +87,7 @@ def rnn(n_in: int, n: int, *, activation=jnp.tanh, w_h=initial.orthogonal()) -> 
 
     References: Elman (1990).
     """
-    return gated(n_in, n, (1, lambda h, z: activation(z)), w_h=w_h)
+    return gated(n_in, n, Stage(lambda h, z: activation(z), 1), w_h=w_h)
 
 
 class LSTMState(NamedTuple):
@@ -134,18 +120,14 @@ def lstm(n_in: int, n: int, *, forget_bias: float = 1.0, w_h=initial.orthogonal(
     Zaremba and Sutskever (2015) for the forget bias.
     """
 
-    def gates(s, z):
-        i, f, g, o = jnp.split(z, 4, -1)
+    def gates(s, i, f, g, o):
         c = sigmoid(f) * s.c + sigmoid(i) * jnp.tanh(g)
         return LSTMState(h=sigmoid(o) * jnp.tanh(c), c=c)
 
-    def named(z):
-        i, f, _, o = jnp.split(sigmoid(z), 4, -1)
-        return {"i": i, "f": f, "o": o}
-
     state = lambda zeros: LSTMState(h=zeros, c=zeros)
     bias = (0.0, forget_bias, 0.0, 0.0)
-    return gated(n_in, n, (4, gates), state=state, hidden=lambda s: s.h, bias=bias, w_h=w_h, named=named)
+    named = lambda i, f, g, o: {"i": sigmoid(i), "f": sigmoid(f), "o": sigmoid(o)}
+    return gated(n_in, n, Stage(gates, 4), state=state, hidden=lambda s: s.h, bias=bias, w_h=w_h, named=named)
 
 
 @cache
@@ -162,7 +144,7 @@ def gru(n_in: int, n: int, *, reset_after: bool = False, w_h=initial.orthogonal(
         n_in: size of x_t.
         n: size of h_t.
         reset_after: take r (h_{t-1} W_h~ + b_h) in place of (r h_{t-1}) W_h~, as cuDNN and PyTorch do
-            (there with z and 1 - z exchanged); a second bias then joins the parameters, see `ResetAfter`.
+            (there with z and 1 - z exchanged). `params.w_x` then holds [h~ z r], `params.b` [h~ z r b_h].
         w_h: initialiser of each block of W_h.
 
     >>> cell = gru(3, 4)
@@ -173,35 +155,19 @@ def gru(n_in: int, n: int, *, reset_after: bool = False, w_h=initial.orthogonal(
     References: Cho et al. (2014).
     """
 
-    def reset(h, a):
-        z, r = jnp.split(sigmoid(a), 2, -1)
-        return r * h, z
+    def reset(h, z, r):
+        return sigmoid(r) * h, sigmoid(z)
 
     def update(h, a, z):
         return (1 - z) * h + z * jnp.tanh(a)
 
-    def named(a):
-        z, r = jnp.split(sigmoid(a), 2, -1)
-        return {"z": z, "r": r, "f": 1 - z}  # the lecture: 1 - z stands where the forget gate stood
+    def update_after(h, a, z, r, a_h):
+        return update(h, a + sigmoid(r) * a_h, sigmoid(z))
 
-    before = gated(n_in, n, (2, reset), (1, update), w_h=w_h, named=named)
-    if not reset_after:
-        return before
+    def named(z, r):
+        return {"z": sigmoid(z), "r": sigmoid(r), "f": 1 - sigmoid(z)}  # 1 - z keeps the old state
 
-    def step(params, h, x):
-        z_x, c_x = jnp.split(x, [2 * n], -1)
-        z_h, c_h = jnp.split(h @ params.w_h, [2 * n], -1)
-        z, r = jnp.split(sigmoid(z_x + z_h), 2, -1)
-        return update(h, c_x + r * (c_h + params.b_h), z)
-
-    init = lambda key: ResetAfter(**before.init(key)._asdict(), b_h=jnp.zeros(n))
-    return before._replace(init=init, step=step)
-
-
-class ResetAfter(NamedTuple):
-    """Parameters of a GRU that resets after the matrix."""
-
-    w_x: jax.Array  # [n_in, 3 n]
-    w_h: jax.Array  # [n, 3 n]
-    b: jax.Array  # [3 n]
-    b_h: jax.Array  # [n]  bias of the candidate's recurrent side
+    if reset_after:
+        after = Stage(update_after, 2, x=1, h=1)
+        return gated(n_in, n, after, w_h=w_h, named=lambda a, z, r, a_h: named(z, r))
+    return gated(n_in, n, Stage(reset, 2), Stage(update, 1), w_h=w_h, named=named)

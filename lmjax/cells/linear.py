@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from lmjax.cell import Cell, affine, dot
+from lmjax.cell import Cell, affine
+from lmjax.maps import _dot
 
 __all__ = ["Diagonal", "MinGRU", "diagonal", "mingru"]
 
@@ -47,7 +48,7 @@ def mingru(n_in: int, n: int) -> Cell:
     """
 
     def encode(params, xs):
-        z, h = jnp.split(dot(xs, params.w_x) + params.b, 2, -1)
+        z, h = jnp.split(_dot(xs, params.w_x, params.w_x.dtype) + params.b, 2, -1)
         return sigmoid(-z), sigmoid(z) * h
 
     def gates(params, state, x):
@@ -84,7 +85,7 @@ def diagonal(n_in: int, n: int) -> Cell:
         return Diagonal(_weights(k_x, n_in, n), jnp.zeros(n), jnp.log(a / (1 - a)))
 
     def encode(params, xs):
-        b = dot(xs, params.w_x) + params.b
+        b = _dot(xs, params.w_x, params.w_x.dtype) + params.b
         return jnp.broadcast_to(sigmoid(params.logit.astype(b.dtype)), b.shape), b
 
     return _linear(n_in, n, init, encode)

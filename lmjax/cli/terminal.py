@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Annotated
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import arg
@@ -90,7 +89,7 @@ def progress(name: str):
             seconds, steps = now - since, at.step - origin.step
             rate = (at.tokens - origin.tokens) / seconds if seconds else 0
             left = (at.total - at.step) * seconds / steps if steps else 0
-            note = f"train {np.exp(at.loss):.1f}  {rate:,.0f} words/s" if steps else "compiling"
+            note = f"loss {at.loss:.2f}  {rate:,.0f} words/s" if steps else "compiling"
             bar.update(task, completed=at.step, total=at.total, note=note)
             if at.valid is not None:
                 say(f"{name}: step {at.step} of {at.total}, validation perplexity {at.valid:.2f} ({now - began:.0f} s)")

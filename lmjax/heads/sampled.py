@@ -18,7 +18,7 @@ def sampled(n: int, vocab_size: int, *, samples: int = 1024, power: float = 1.0)
     All but `loss` are those of `softmax`, and exact: what `loss` returns is an estimate for its gradient,
     no likelihood, and no perplexity may be made of it. One draw of `samples` words from `zipf_sample`
     serves all positions of a batch; see `sampled_loss`. `data.Vocabulary` numbers words in the order
-    that is needed.
+    that is needed. Training updates the words of the batch and those drawn, see `train.step`.
 
     Args:
         n: size of the features y.
@@ -42,11 +42,17 @@ def sampled(n: int, vocab_size: int, *, samples: int = 1024, power: float = 1.0)
     if power < 0:
         raise ValueError(f"sampled: power must be at least 0, got {power}")
 
+    def draw(key):
+        return zipf_sample(key, vocab_size, samples, power)
+
     def loss(params, y, token, key):
-        drawn = zipf_sample(key, vocab_size, samples, power)
+        drawn = draw(key)
         return sampled_loss(*params.head, y, token, drawn, zipf_log_prob(drawn, vocab_size, power))
 
-    return softmax(n, vocab_size)._replace(loss=loss)
+    def rows(token, key):
+        return jnp.concatenate([token.ravel(), draw(key)])
+
+    return softmax(n, vocab_size)._replace(loss=loss, rows=rows)
 
 
 def sampled_loss(w, b, y, token, drawn, log_q):

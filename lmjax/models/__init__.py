@@ -1,7 +1,17 @@
 """Language models: an embedding, a cell and a head."""
 
 from lmjax.models import ngram
-from lmjax.models.language_model import Dropout, LanguageModel, Params, log_prob, loss, next_log_probs, states
+from lmjax.models.language_model import (
+    Dropout,
+    LanguageModel,
+    Params,
+    log_prob,
+    lookup,
+    loss,
+    next_log_probs,
+    rows,
+    states,
+)
 from lmjax.models.mixture import Mixture, join, mixture, mixture_weights
 from lmjax.models.recurrent import recurrent
 
@@ -12,11 +22,13 @@ __all__ = [
     "Params",
     "join",
     "log_prob",
+    "lookup",
     "loss",
     "mixture",
     "mixture_weights",
     "next_log_probs",
     "ngram",
     "recurrent",
+    "rows",
     "states",
 ]

@@ -10,7 +10,7 @@ import jax
 from lmjax.cell import Cell, unroll
 from lmjax.heads import Head
 
-__all__ = ["Dropout", "LanguageModel", "Params", "log_prob", "loss", "next_log_probs", "states"]
+__all__ = ["Dropout", "LanguageModel", "Params", "log_prob", "lookup", "loss", "next_log_probs", "rows", "states"]
 
 
 class Params(NamedTuple):
@@ -47,6 +47,11 @@ class LanguageModel(NamedTuple):
     head: Head  # over read(s_t), with the whole params
     dropout: Dropout = Dropout()
     segment: int | None = None  # of `unroll` in training: for long sequences
+
+
+def lookup(embed, tokens):
+    """Embed tokens `[...]` as rows `[..., n]` of a table `[V, n]`, NaN where it has none."""
+    return embed.take(tokens, axis=0)
 
 
 def states(lm: LanguageModel, params: Params, state, tokens):
@@ -86,6 +91,14 @@ def loss(lm: LanguageModel, params: Params, state, tokens, targets, key):
     final, all_states = unroll(lm.cell, weights, state, x, segment=lm.segment)
     y = _locked(k_output, lm.dropout.output, lm.cell.read(weights, all_states))
     return final, lm.head.loss(params, y, targets, k_head)
+
+
+def rows(lm: LanguageModel, tokens, targets, key) -> Params:
+    """Return the ids of the rows that `loss` reads of each part with these arguments, `...` for the whole part."""
+    if lm.head.rows is None:
+        return Params(..., ..., ...)
+    *_, k_head = jax.random.split(key, 4)
+    return Params(tokens if lm.embed is lookup else ..., ..., lm.head.rows(targets, k_head))
 
 
 def next_log_probs(lm: LanguageModel, params: Params, state):

@@ -3,11 +3,10 @@
 from functools import cache
 
 import jax
-import jax.numpy as jnp
 
 from lmjax.cell import Cell
 from lmjax.heads import Head, softmax
-from lmjax.models.language_model import Dropout, LanguageModel, Params
+from lmjax.models.language_model import Dropout, LanguageModel, Params, lookup
 
 __all__ = ["recurrent"]
 
@@ -64,4 +63,4 @@ def recurrent(
         embed = jax.random.uniform(k_embed, (vocab_size, size), minval=-0.1, maxval=0.1)
         return Params(embed, cell.init(k_cell), output.init(k_head))
 
-    return LanguageModel(init, lambda embed, tokens: jnp.take(embed, tokens, axis=0), cell, output, dropout, segment)
+    return LanguageModel(init, lookup, cell, output, dropout, segment)

@@ -17,7 +17,7 @@ def learning_curves(curves: Mapping[str, tuple], *, xlabel: str = "tokens seen",
 
     Args:
         curves: for each run, by name, `(seen, train, valid)`: tokens (or steps) `[K]`, training
-            perplexity `[K]`, and validation points `[M, 2]` of (seen, perplexity), M = 0 allowed.
+            perplexity `[K]`, and validation points `[M, 2]` of (seen, perplexity); K or M may be 0.
         xlabel: what `seen` counts.
         ax: axes to draw on, new ones by default.
 
@@ -25,7 +25,7 @@ def learning_curves(curves: Mapping[str, tuple], *, xlabel: str = "tokens seen",
     'log'
     """
     for (name, (seen, train, valid)), marker in zip(curves.items(), "osD^vP*" * len(curves), strict=False):
-        (line,) = ax.plot(seen, train, linewidth=0.9, alpha=0.8, label=f"{name}, training")
+        (line,) = ax.plot(seen, train, linewidth=0.9, alpha=0.8, label=f"{name}, training" if len(seen) else None)
         if len(valid):
             (points,) = ax.plot(*np.transpose(valid), marker, color=line.get_color())
             points.set(label=f"{name}, validation", markeredgecolor="white")

@@ -34,6 +34,7 @@ class History(NamedTuple):
     loss: list  # [K]  mean loss of each step's batch, nats a token
     norm: list  # [K]  gradient norm of each step before clipping
     valid: list  # [M]  pairs (tokens trained on so far, validation perplexity)
+    sampled: bool = False  # whether `loss` is an estimate for its gradient, of which no perplexity may be made
 
 
 class Progress(NamedTuple):
@@ -120,7 +121,7 @@ def fit(
     transform = optimizer(steps=total) if transform is None else transform
     state = start(lm, transform, key, lanes)
     best = jax.tree.map(jnp.copy, state.params)
-    history = History([], [], [], [])
+    history = History([], [], [], [], sampled=lm.head.rows is not None)
     done, best_valid, since = 0, math.inf, 0  # epochs validated; best validation; validations since then
     if resume:
         if out is None:
@@ -193,12 +194,15 @@ def fit(
 def learning_curve(history: History) -> tuple[np.ndarray, np.ndarray, list]:
     """Return `(seen, train, valid)`: tokens seen, running training perplexity there, and the validations.
 
-    The training loss is averaged over a fiftieth of the run. For `plot.learning_curves`.
+    The training loss is averaged over a fiftieth of the run; a sampled one gives no perplexity, and `seen`
+    and `train` are empty. For `plot.learning_curves`.
 
     >>> seen, perplexity, _ = learning_curve(History([10, 20], [0.0, 0.0], [1.0, 1.0], []))
     >>> perplexity.tolist()
     [1.0, 1.0]
     """
+    if history.sampled:
+        return np.empty(0), np.empty(0), history.valid
     width = max(len(history.loss) // 50, 1)
     smooth = np.convolve(history.loss, np.ones(width) / width, "valid")
     return np.array(history.tokens[width - 1 :]), np.exp(smooth), history.valid

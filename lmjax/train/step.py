@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import optax
 
 from lmjax.analysis import clip_by_global_norm
-from lmjax.cell import select
 from lmjax.data import Batch
-from lmjax.models import LanguageModel, loss
+from lmjax.maps import select
+from lmjax.models import LanguageModel, loss, rows
+from lmjax.train.sparse import Rows, put, take, used
 
 __all__ = ["Metrics", "TrainState", "optimizer", "rewind", "start", "start_params", "step"]
 
@@ -88,17 +89,28 @@ def step(
     backpropagation through time over T steps. Each lane begins anew with probability `reset`: else the
     model meets its start state only at the few places where the lanes begin, and may learn to depend on
     what those made of it.
+
+    With a head that has `rows` only the rows of the embedding and of the head that the batch reads are
+    touched, and so is the transformation's state: a word that does not occur keeps its moments and moves
+    again when it does (PyTorch's SparseAdam does the same), and the cost does not grow with V. Plain SGD's
+    is the step on all rows; gradients gathered over steps (`optax.MultiSteps`) need them all, which
+    `lm.head._replace(rows=None)` gives.
     """
     k_reset, k_loss = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step))
     anew = jax.random.bernoulli(k_reset, reset, batch.inputs.shape[1:])
     fresh = lm.cell.start(state.params.cell, anew.shape)
     carry = jax.tree.map(partial(select, anew), fresh, state.carry)
 
+    whole = state.params, state.opt
+    ids = used(rows(lm, batch.inputs, batch.targets, k_loss), whole)
+    params, opt = take(whole, ids)
+
     def mean_loss(params):
-        final, losses = loss(lm, params, carry, batch.inputs, batch.targets, k_loss)
+        tables = jax.tree.map(lambda x, i: x if i is ... else Rows(x, i), params, ids[0])
+        final, losses = loss(lm, tables, carry, batch.inputs, batch.targets, k_loss)
         return jnp.where(batch.mask, losses, 0).sum() / batch.mask.sum(), final
 
-    (value, final), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
-    updates, opt = transform.update(gradient, state.opt, state.params)
-    params = optax.apply_updates(state.params, updates)
+    (value, final), gradient = jax.value_and_grad(mean_loss, has_aux=True)(params)
+    updates, opt = transform.update(gradient, opt, params)
+    params, opt = put(whole, ids, (optax.apply_updates(params, updates), opt))
     return TrainState(params, opt, final, state.key, state.step + 1), Metrics(value, optax.tree.get(opt, "norm"))

@@ -40,8 +40,11 @@ def test_the_gates_of_a_gru_give_its_states_back(key, reset_after):
     params, state, xs, h = run(cell, key)
     gates, h_prev = gate_values(cell, params, state, xs), before(state, h)
     z, r, w = gates["z"], gates["r"], params.w_h[:, 2 * N :]
-    x = cell.encode(params, xs)[..., 2 * N :]
-    candidate = jnp.tanh(x + (r * (h_prev @ w + params.b_h) if reset_after else (r * h_prev) @ w))
+    x = cell.encode(params, xs)
+    if reset_after:
+        candidate = jnp.tanh(x[..., :N] + r * (h_prev @ w + params.b[3 * N :]))
+    else:
+        candidate = jnp.tanh(x[..., 2 * N :] + (r * h_prev) @ w)
     np.testing.assert_allclose((1 - z) * h_prev + z * candidate, h, atol=1e-14)
     np.testing.assert_array_equal(gates["f"], 1 - z)
 

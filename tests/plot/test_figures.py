@@ -39,6 +39,8 @@ def test_learning_curves_draw_training_as_lines_and_validation_as_markers():
     np.testing.assert_array_equal(line.get_xydata(), [(10, 90), (20, 60)])
     np.testing.assert_array_equal(points.get_xydata(), [(20, 70)])
     assert points.get_linestyle() == "None" and points.get_color() == line.get_color()
+    without = plot.learning_curves({"rnn": ([], [], [(20, 70.0)])}).get_legend().get_texts()
+    assert [text.get_text() for text in without] == ["rnn, validation"]
 
 
 def test_the_clip_timeline_counts_what_was_scaled_down_and_what_was_not_finite():

@@ -1,0 +1,53 @@
+"""The rows of large tables that one batch reads: taken out, trained, put back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lmjax.models import Params
+
+__all__ = ["Rows", "put", "take", "used"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a table, indexed by the ids that they have in the whole."""
+
+    rows: jax.Array  # [M, ...]
+    ids: jax.Array  # int [M], rising
+
+    def __getitem__(self, ids):
+        return self.rows[jnp.searchsorted(self.ids, ids)]
+
+    def take(self, ids, axis: int):
+        """Return what indexing does; the whole table's `take` marks ids out of range."""
+        return self[ids]
+
+
+def used(parts: Params, tree):
+    """Return, for each leaf of parameters and optimiser state, the distinct ids of the rows used, `...` for all.
+
+    Where the optimiser keeps something for each parameter it does so in a `Params`. Ids are filled up
+    to a fixed number with one that no table has.
+
+    Args:
+        parts: ids, repeated as they may be, for each part of a model; see `models.rows`.
+        tree: any pytree with `Params` in it.
+    """
+    distinct = jax.tree.map(
+        lambda i: i if i is ... else jnp.unique(i, size=i.size, fill_value=jnp.iinfo(i.dtype).max), parts
+    )
+    of_model = lambda node: isinstance(node, Params)
+    return jax.tree.map(lambda x: jax.tree.broadcast(distinct, x) if of_model(x) else ..., tree, is_leaf=of_model)
+
+
+def take(tree: Any, ids: Any):
+    """Return the rows of each leaf."""
+    return jax.tree.map(lambda x, i: x if i is ... else x.at[i].get(mode="fill", fill_value=0), tree, ids)
+
+
+def put(tree: Any, ids: Any, rows: Any):
+    """Return the tree with these rows in place of its own."""
+    return jax.tree.map(lambda x, i, new: new if i is ... else x.at[i].set(new, mode="drop"), tree, ids, rows)
