@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.nn import sigmoid
 
-from lmjax import cells
+from lmjax import analysis, cells
 from lmjax.cell import unroll
 from lmjax.cells import LSTMState, initial
 from lmjax.maps import Linear
@@ -112,6 +112,30 @@ def test_lstm_that_forgets_nothing_keeps_its_cell(key, inputs):
     np.testing.assert_allclose(unroll(cell, params, start, inputs)[0].c, start.c, rtol=1e-12)
 
 
+def test_mingru_is_its_equation(key, inputs):
+    cell = cells.mingru(N_IN, N)
+    params = random_like(key, cell.init(key))
+    (wz, w), (bz, b) = (jnp.split(p, 2, -1) for p in params)
+    h = jnp.zeros((B, N))
+    for x, found in zip(inputs, states(cell, params, inputs), strict=True):
+        z = sigmoid(x @ wz + bz)
+        h = (1 - z) * h + z * (x @ w + b)
+        np.testing.assert_allclose(found, h, rtol=1e-12)
+    gates = analysis.gate_values(cell, params, cell.start(params, (B,)), inputs)
+    np.testing.assert_allclose(gates["z"][-1], z, rtol=1e-12)
+    np.testing.assert_allclose(gates["f"] + gates["z"], 1)
+
+
+def test_a_diagonal_cells_jacobian_is_its_decay_and_its_memory_a_sum_of_powers(key, inputs):
+    cell = cells.diagonal(N_IN, N)
+    params = random_like(key, cell.init(key))
+    a, x = sigmoid(params.logit), inputs @ params.w_x + params.b
+    powers = a ** jnp.arange(T)[::-1, None, None]
+    np.testing.assert_allclose(states(cell, params, inputs)[-1], (powers * x).sum(0), rtol=1e-10)
+    jacobians = analysis.step_jacobians(cell, params, jnp.ones(N), inputs[:, 0])
+    np.testing.assert_allclose(jacobians, np.broadcast_to(np.diag(a), (T, N, N)), rtol=1e-12)
+
+
 def test_linear_cell_is_the_power_of_its_matrix(key):
     cell = cells.rnn(N, N, activation=lambda z: z)
     params = cell.init(key)
@@ -152,6 +176,8 @@ def test_start_values(key):
     w = cells.rnn(N_IN, 16, w_h=initial.spectral(0.9)).init(key).w_h
     assert np.abs(np.linalg.eigvals(w)).max() == pytest.approx(0.9)
     assert np.array_equal(cells.rnn(N_IN, 3, w_h=initial.identity(0.5)).init(key).w_h, 0.5 * np.eye(3))
+    a = sigmoid(cells.diagonal(N_IN, 2000).init(key).logit)
+    assert 0 < a.min() < a.max() < 1 and (a**2).mean() == pytest.approx(0.5, abs=0.02)
     assert cells.lstm(N_IN, 2, forget_bias=3.0).init(key).b.tolist() == [0, 0, 3, 3, 0, 0, 0, 0]
 
 
@@ -172,6 +198,7 @@ def test_half_precision_weights_keep_a_single_precision_state(key):
     [
         (lambda: cells.lstm(0, 4), "n_in=0, n=4"),
         (lambda: cells.gru(3, -1), "n_in=3, n=-1"),
+        (lambda: cells.mingru(3, 0), "n_in=3, n=0"),
         (lambda: cells.stack(), "at least one cell"),
     ],
 )

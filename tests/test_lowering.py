@@ -24,6 +24,8 @@ CELLS = {
     "lstm": cells.lstm(N, N),
     "gru": cells.gru(N, N),
     "gru, reset after": cells.gru(N, N, reset_after=True),
+    "mingru": cells.mingru(N, N),
+    "diagonal": cells.diagonal(N, N),
     "stack": cells.stack(cells.lstm(N, N), cells.rnn(N, N)),
 }
 WAYS = {"plain": {}, "mask": {"mask": np.ones((T, B), bool)}, "reverse": {"reverse": True}, "segment": {"segment": 4}}

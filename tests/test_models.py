@@ -1,8 +1,11 @@
 """Language models, perplexity and generation: laws of probability, and brute force."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from lmjax import cells, evaluate, heads, models
@@ -52,6 +55,31 @@ def test_loss_without_dropout_is_minus_log_prob(lm, key):
     _, losses = models.loss(lm, params, state, tokens, tokens[::-1], key)
     _, logp = models.log_prob(lm, params, state, tokens, tokens[::-1])
     np.testing.assert_array_equal(losses, -logp)
+
+
+@pytest.mark.parametrize("make", [cells.rnn, cells.lstm, cells.gru, cells.mingru, cells.diagonal])
+def test_parameters_in_half_precision(make, key):
+    """Cast to bfloat16 (8 bits) inside the loss: states and loss stay in single precision, errors near 2^-8."""
+    lm = models.recurrent(make(16, 16), vocab_size=40)
+    k_params, k_tokens = jax.random.split(key)
+    params = jax.tree.map(lambda x: x.astype(jnp.float32), lm.init(k_params))
+    tokens = jax.random.randint(k_tokens, (21, 8), 0, 40)
+
+    @partial(jax.jit, static_argnums=0)
+    def everything(dtype):
+        def mean_loss(params):
+            cast = jax.tree.map(lambda x: x.astype(dtype), params)
+            final, losses = models.loss(lm, cast, lm.cell.start(cast.cell, (8,)), tokens[:-1], tokens[1:], key)
+            return losses.mean(), (final, losses)
+
+        return jax.grad(mean_loss, has_aux=True)(params)
+
+    half, single = everything(jnp.bfloat16), everything(jnp.float32)
+    assert {x.dtype for x in jax.tree.leaves(half)} == {jnp.dtype(jnp.float32)}
+    error = lambda a, b: optax.tree.norm(optax.tree.sub(a, b)) / optax.tree.norm(b)
+    (gradient, (final, losses)), (exact_gradient, (exact_final, exact_losses)) = half, single
+    assert error(losses, exact_losses) < 1e-3
+    assert error(final, exact_final) < 1e-2 and error(gradient, exact_gradient) < 2e-2
 
 
 def test_dropout_is_locked_and_keeps_the_mean(key):

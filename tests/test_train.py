@@ -214,7 +214,10 @@ def test_damaged_checkpoints_are_named(tmp_path):
         (lambda c: fit(c, lanes=-2), "lanes: must be at least 1, got -2"),
         (lambda c: train.optimizer("adamant"), "optimizer: must be one of"),
         (lambda c: train.optimizer(learning_rate=0.0), "learning_rate: must be positive"),
-        (lambda c: train.build(train.Model(cell="lsd"), 9), "cell: must be one of rnn, irnn, lstm, gru, got 'lsd'"),
+        (
+            lambda c: train.build(train.Model(cell="lsd"), 9),
+            "cell: must be one of rnn, irnn, lstm, gru, mingru, got 'lsd'",
+        ),
         (lambda c: train.build(train.Model(layers=0), 9), "layers: must be at least 1"),
         (lambda c: train.build(train.Model(n=4, embed=3, head="tied"), 9), "head: tied needs embed equal to n"),
         (

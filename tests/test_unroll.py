@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import lmjax.cell
 from lmjax import cells, maps
-from lmjax.cell import Cell, record, recurrent_weights, scan, unroll
+from lmjax.cell import Cell, _in_parallel, _in_sequence, affine, record, recurrent_weights, scan, unroll
 
 T, B, N_IN, N = 7, 3, 4, 5
 
@@ -30,6 +31,8 @@ CELLS = {
     "lstm": cells.lstm(N_IN, N),
     "gru": cells.gru(N_IN, N),
     "gru reset after": cells.gru(N_IN, N, reset_after=True),
+    "mingru": cells.mingru(N_IN, N),
+    "diagonal": cells.diagonal(N_IN, N),
     "stack": cells.stack(cells.lstm(N_IN, 3), cells.rnn(3, N)),
     "user": LEAKY,
 }
@@ -162,8 +165,9 @@ def test_record_tells_the_gradient_of_every_state(name, key):
     chex.assert_trees_all_close(found.params, through_params, rtol=1e-12, atol=1e-12)
 
 
-def test_second_order(key):
-    cell = CELLS["lstm"]
+@pytest.mark.parametrize("name", ["lstm", "mingru"])
+def test_second_order(name, key):
+    cell = CELLS[name]
     params, state, xs = problem(cell, key)
 
     def penalty(run):
@@ -175,8 +179,45 @@ def test_second_order(key):
     chex.assert_trees_all_close(hvp(unroll), hvp(scan), rtol=1e-10)
 
 
-def test_vmap_over_examples(key):
-    cell = CELLS["rnn"]
+@pytest.mark.parametrize(("length", "reverse"), [(1, False), (6, True), (7, False)])
+def test_a_linear_recurrence_in_parallel_is_the_one_in_sequence(length, reverse, key):
+    """What accelerators run, with its gradient and the gradient of that."""
+
+    @partial(jax.jit, static_argnums=0)
+    def results(run, args):
+        value = lambda args: jnp.sin(run(reverse, *args)).sum()
+        curvature = jax.grad(lambda args: sum((g**2).sum() for g in jax.tree.leaves(jax.grad(value)(args))))
+        return run(reverse, *args), jax.grad(value)(args), curvature(args)
+
+    k = jax.random.split(key, 3)
+    a = jax.random.uniform(k[0], (length, B, N)).at[0, 0].set(0)
+    args = jax.random.normal(k[1], (B, N)), a, jax.random.normal(k[2], (length, B, N))
+    chex.assert_trees_all_close(results(_in_parallel, args), results(_in_sequence, args), rtol=1e-12, atol=1e-12)
+
+
+def test_what_an_accelerator_runs(key, monkeypatch):
+    monkeypatch.setattr(lmjax.cell, "_solve", _in_parallel)
+    cell = CELLS["mingru"]
+    way = WAYS["mask reverse"]
+    ours, plain = (
+        jax.jit(lambda *args, run=run: gradients(run, cell, *args, **way))(*problem(cell, key))
+        for run in (unroll.__wrapped__, scan)
+    )
+    chex.assert_trees_all_close(ours, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("length", [0, B])
+def test_a_decay_without_batch_axes_is_every_sequences(length, key):
+    cell = Cell(init=None, start=None, step=affine, encode=lambda p, xs: (jnp.outer(p[0, : len(xs)], p[1]), xs))
+    k = jax.random.split(key, 3)
+    args = jax.random.normal(k[0], (2, N)), jax.random.normal(k[1], (B, N)), jax.random.normal(k[2], (length, B, N))
+    chex.assert_trees_all_close(unroll(cell, *args), scan(cell, *args), rtol=1e-12)
+    chex.assert_trees_all_close(gradients(unroll, cell, *args), gradients(scan, cell, *args), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["rnn", "mingru"])
+def test_vmap_over_examples(name, key):
+    cell = CELLS[name]
     params, state, xs = problem(cell, key)
     each = lambda run: jax.vmap(lambda s, x: jax.grad(lambda p: loss(run, cell, p, s, x))(params), (0, 1))(state, xs)
     chex.assert_trees_all_close(each(unroll), each(scan), rtol=1e-12, atol=1e-12)

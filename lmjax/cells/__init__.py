@@ -4,5 +4,20 @@ from lmjax.cell import Cell
 from lmjax.cells import initial
 from lmjax.cells.compose import bidirectional, stack
 from lmjax.cells.gated import LSTMState, gated, gru, lstm, rnn
+from lmjax.cells.linear import Diagonal, MinGRU, diagonal, mingru
 
-__all__ = ["Cell", "LSTMState", "bidirectional", "gated", "gru", "initial", "lstm", "rnn", "stack"]
+__all__ = [
+    "Cell",
+    "Diagonal",
+    "LSTMState",
+    "MinGRU",
+    "bidirectional",
+    "diagonal",
+    "gated",
+    "gru",
+    "initial",
+    "lstm",
+    "mingru",
+    "rnn",
+    "stack",
+]

@@ -25,6 +25,7 @@ CELLS: dict[str, Callable[[int, int], Cell]] = {
     "irnn": lambda n_in, n: cells.rnn(n_in, n, activation=jax.nn.relu, w_h=cells.initial.identity()),
     "lstm": cells.lstm,
     "gru": cells.gru,
+    "mingru": cells.mingru,
 }
 HEADS: dict[str, Callable[[int, int], Head]] = {
     "softmax": heads.softmax,
@@ -39,7 +40,7 @@ class Model:
     """The shape of a recurrent language model."""
 
     cell: str = "lstm"
-    """Kind of cell: rnn (vanilla, tanh), irnn (relu, started at the identity), lstm or gru."""
+    """Kind of cell: rnn (vanilla, tanh), irnn (relu, started at the identity), lstm, gru or mingru."""
     n: int = 256
     """Size of the hidden vector."""
     embed: int | None = None
