@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import NoReturn
@@ -43,18 +44,26 @@ def write_arpa(path, model: Estimate | NGram, vocab: Vocabulary):
         raise ValueError(
             "arpa: no place in the format for probabilities or weights of 0, nor for a weight of unseen contexts"
         )
-    text = words = pl.Series([BOS, *(END if symbol == vocab.end else symbol for symbol in vocab.symbols)])
-    with _open(path) as file:
+    words = pl.Series([BOS, *(END if symbol == vocab.end else symbol for symbol in vocab.symbols)])
+
+    def sections():
+        text, last = words, " " + words
+        for k, (word, context, log10p, log10b) in enumerate(entries, 1):
+            text = text.gather(context) + last.gather(word) if k > 1 else text
+            lines = pl.DataFrame({"log10p": log10p, "text": text} | ({"log10b": log10b} if len(log10b) else {}))
+            yield f"\n\\{k}-grams:\n", lines if k > 1 else lines[[1, 0, *range(2, len(lines))]]
+
+    def write(section):
+        title, lines = section
+        file.write(title.encode())
+        lines = lines.with_columns(pl.col(pl.Float32).replace(0, None))
+        lines.write_csv(file, include_header=False, separator="\t", null_value="0", quote_style="never")
+
+    with _open(path) as file, ThreadPoolExecutor(1) as writer:  # the longer n-grams are spelled meanwhile
         sizes = [f"ngram {k}={len(x.word)}\n" for k, x in enumerate(entries, 1)]
         file.write(("\\data\\\n" + "".join(sizes)).encode())
-        for k, (word, context, log10p, log10b) in enumerate(entries, 1):
-            text = text.gather(context) + " " + words.gather(word) if k > 1 else text
-            lines = pl.DataFrame({"log10p": log10p, "text": text} | ({"log10b": log10b} if len(log10b) else {}))
-            lines = lines.with_columns(pl.col(pl.Float32).replace(0, None))
-            if k == 1:
-                lines = pl.concat([lines[1:2], lines[:1], lines[2:]])  # KenLM's list of words begins <unk> <s> </s>
-            file.write(f"\n\\{k}-grams:\n".encode())
-            lines.write_csv(file, include_header=False, separator="\t", null_value="0", quote_style="never")
+        for _ in writer.map(write, sections()):
+            pass
         file.write(b"\n\\end\\\n")
 
 
