@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from lmjax.data import EOS, UNK, Vocabulary
+from lmjax.data import EOS, UNK, Vocabulary, tokenize
 from lmjax.models.ngram import Entries, Estimate, NGram, index, listing
 
 __all__ = ["read_arpa", "write_arpa"]
@@ -38,7 +38,7 @@ def write_arpa(path, model: Estimate | NGram, vocab: Vocabulary):
     if len(entries[0].word) != len(vocab) + 1:
         raise ValueError(f"arpa: a model of {len(entries[0].word) - 1} words and a vocabulary of {len(vocab)}")
     for symbol in vocab.symbols:
-        if symbol != vocab.end and (symbol in (BOS, END) or not symbol or set(symbol) & set("\0\t\n\r ")):
+        if symbol != vocab.end and (symbol in (BOS, END) or tokenize(symbol) != [symbol, EOS]):
             raise ValueError(f"arpa: the format has no place for the word {symbol!r}")
     if unseen != 0 or not all(np.isfinite(x).all() for _, _, *values in entries for x in values):
         raise ValueError(

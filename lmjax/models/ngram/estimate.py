@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from lmjax.models.ngram.counts import Counts
@@ -275,14 +278,11 @@ def _interpolated(counts, discount, *, prune=(), keep=None, vocab_pad=0, interpo
     words = np.ones(size + 1, bool)
     if keep is not None:
         words[1:] = keep
-    kept: list[np.ndarray] = []
-    logp, backoff = [], []
-    p = np.ones(1, f32)
-    for k, (grams, a) in enumerate(zip(counts.grams, _adjusted(counts), strict=True)):
-        keep = words[grams.word]
-        if k:
-            keep &= words[grams.context] if k == 1 else kept[-1][grams.context]
-            keep &= grams.seen > thresholds[k]
+    adjusted, kept = _adjusted(counts), [words]
+    for grams, threshold in zip(counts.grams[1:], thresholds[1:], strict=True):
+        kept.append(words[grams.word] & kept[-1][grams.context] & (grams.seen > threshold))
+
+    def discounted(k, grams, a, keep):
         contexts = len(counts.grams[k - 1].word) if k else 1
         total = np.bincount(grams.context, a, contexts)
         level = np.minimum(a, 3)
@@ -293,26 +293,27 @@ def _interpolated(counts, discount, *, prune=(), keep=None, vocab_pad=0, interpo
         gamma += np.bincount(grams.context[~keep], a[~keep], contexts).astype(f32)
         denominator = np.maximum(total, 1).astype(f32)
         gamma /= denominator
-        u = (a.astype(f32) - discount[k][level]) / denominator[grams.context]
-        if k:
-            p = u + gamma[grams.context] * p[grams.suffix]
-            gamma[total == 0] = 1
-            with np.errstate(divide="ignore"):
-                backoff.append(np.log10(gamma))
-        else:
-            uniform = f32(1) / f32(max(vocab_pad, words[1:].sum()))
-            if interpolate_unigrams:
-                p = u + gamma * uniform
-            else:
-                unknown = (a == 0) & keep
-                unknown[0] = False
-                if not unknown.any():
-                    raise ValueError("interpolate_unigrams: false, but there is no word never seen to take the rest")
-                p = np.where(unknown, gamma / f32(unknown.sum()), u)
-            p[0] = 1  # <s>
+        gamma[total == 0] = 1
+        return (a.astype(f32) - discount[k][level]) / denominator[grams.context], gamma
+
+    def log10(x):
         with np.errstate(divide="ignore"):
-            logp.append(np.minimum(np.log10(p), f32(0)))
-        kept.append(keep)
+            return np.log10(x)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        own, gamma = zip(*pool.map(discounted, range(counts.order), counts.grams, adjusted, kept), strict=True)
+        p = [own[0] + gamma[0] * (f32(1) / f32(max(vocab_pad, words[1:].sum())))]
+        if not interpolate_unigrams:
+            unknown = (adjusted[0] == 0) & words
+            unknown[0] = False
+            if not unknown.any():
+                raise ValueError("interpolate_unigrams: false, but there is no word never seen to take the rest")
+            p = [np.where(unknown, gamma[0] / f32(unknown.sum()), own[0])]
+        p[0][0] = 1  # <s>
+        for grams, u, share in zip(counts.grams[1:], own[1:], gamma[1:], strict=True):
+            p.append(u + share[grams.context] * p[-1][grams.suffix])
+        logp = [np.minimum(x, f32(0)) for x in pool.map(log10, p)]
+        backoff = list(pool.map(log10, gamma[1:]))
     return _listed(counts, logp, backoff, kept=kept)
 
 
