@@ -11,6 +11,8 @@ Words are numbered from 1 in here; 0 is `<s>`, which is a context and never pred
 from __future__ import annotations
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -238,31 +240,38 @@ def index(estimate: Estimate) -> NGram:
     >>> level.first.tolist(), level.word.tolist()
     ([0, 1, 1, 3, 4, 5], [2, 4, 3, 1, 1])
     """
-    levels: list[Level] = []
-    row = np.zeros(0, np.int32)  # by row of the shorter n-grams in the estimate, that in the model
-    for k, (word, context, log10p, log10b) in enumerate(estimate.entries, 1):
-        order, first = np.arange(len(word)), np.array([0, len(word)], np.int32)
-        shift: np.ndarray | tuple[()] = ()
-        if k > 1:
-            order, first, shift = _arrange(row[context], word, len(row))
-        row = np.empty(len(word), np.int32)
-        row[order] = np.arange(len(word), dtype=np.int32)
-        values = (first, shift, word[order], log10p[order], _values(log10b, order))
-        levels.append(Level(*jax.tree.map(jax.device_put, values)))
-    return NGram(tuple(levels), jax.device_put(np.int32(estimate.eos)), jax.device_put(np.float32(estimate.unseen)))
+    words, *longer = estimate.entries
+    first = np.array([0, len(words.word)], np.int32)
+    row = np.arange(len(words.word), dtype=np.int32)  # in the model, of each shorter n-gram of the estimate
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        levels = [pool.submit(_on_device, first, (), *(_values(x, row) for x in (words.word, *words[2:])))]
+        for entries in longer:
+            contexts, context = len(row), row[entries.context]
+            order = np.argsort(_hash(entries.word).astype(np.uint16), kind="stable")
+            key = np.sort(context[order].astype(np.int64) << 32 | np.arange(len(order)))
+            order = order[key & 0xFFFFFFFF]
+            row = np.empty(len(order), np.int32)
+            row[order] = np.arange(len(order), dtype=np.int32)
+            levels.append(pool.submit(_level, entries, order, context, contexts))
+    ends = jax.device_put((np.int32(estimate.eos), np.float32(estimate.unseen)))
+    return NGram(tuple(level.result() for level in levels), *ends)
 
 
-def _arrange(context, word, contexts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the order of a level's rows, and its `first` and `shift`."""
-    order = np.argsort(_hash(word).astype(np.uint16), kind="stable")
-    key = np.sort(context[order].astype(np.int64) << 32 | np.arange(len(order)))
-    order = order[key & 0xFFFFFFFF]
+def _level(entries, order, context, contexts) -> Level:
+    """Put the n-grams of one length on the device in this order, and say where lookups find them."""
+    word = entries.word[order]
     sizes = np.bincount(context, minlength=contexts)
     first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    place = np.repeat(first[:-1], sizes) + _place(word[order], np.repeat(sizes, sizes))
+    place = np.repeat(first[:-1], sizes) + _place(word, np.repeat(sizes, sizes))
     row = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=len(word)))])
     shift = row - np.arange(len(row))
-    return order, first, shift.astype(np.min_scalar_type(-1 - abs(shift).max()))
+    shift = shift.astype(np.min_scalar_type(-1 - abs(shift).max()))
+    return _on_device(first, shift, word, _values(entries.log10p, order), _values(entries.log10b, order))
+
+
+def _on_device(*arrays) -> Level:
+    """Put a level's arrays on the device."""
+    return Level(*jax.device_put(arrays))
 
 
 def listing(model: NGram) -> Estimate:
