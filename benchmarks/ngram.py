@@ -52,10 +52,12 @@ import sys
 from lmjax import data
 from lmjax.models import ngram
 ids, vocab = ngram.read_text(data.read_lines(sys.argv[1]))
-model = ngram.modified_kneser_ney(ngram.count(ids, int(sys.argv[2]), size=len(vocab), eos=vocab.eos))
+estimate = ngram.modified_kneser_ney(ngram.count(ids, int(sys.argv[2]), size=len(vocab), eos=vocab.eos))
 if len(sys.argv) > 3:
     from lmjax.interop.arpa import write_arpa
-    write_arpa(sys.argv[3], model, vocab)
+    write_arpa(sys.argv[3], estimate, vocab)
+else:
+    ngram.index(estimate)
 """
 
 
@@ -161,7 +163,8 @@ def main(cfg: Config, out: Path = Path("out/benchmarks")) -> None:
         place = Path(folder)
         costs = building(cfg, place)
         ids, vocab = ngram.read_text(data.read_lines(cfg.text))
-        model = ngram.modified_kneser_ney(ngram.count(ids, cfg.order, size=len(vocab), eos=vocab.eos))
+        counts = ngram.count(ids, cfg.order, size=len(vocab), eos=vocab.eos)
+        model = ngram.index(ngram.modified_kneser_ney(counts))
         sizes = {"KenLM probing": (place / "probing").stat().st_size, "KenLM trie": (place / "trie").stat().st_size}
         sizes |= {"lmjax": sum(ngram.storage(model).bytes), "8 bits": sum(ngram.storage(ngram.quantise(model)).bytes)}
         speeds = scoring(cfg, place, model, vocab, ids)

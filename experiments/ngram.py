@@ -45,11 +45,11 @@ def run(cfg: Config) -> dict:
         counts = ngram.count(text.train, order, size=size, eos=eos)
         for name, estimate in methods.items():
             try:
-                model = estimate(counts)
+                model = ngram.index(estimate(counts))
                 perplexities[name].append(float(np.exp(-np.asarray(ngram.log_prob(model, text.test), float).mean())))
             except ValueError:  # the text is too small for this method's discounts
                 perplexities[name].append(float("nan"))
-        impossible = ~np.isfinite(ngram.log_prob(ngram.mle(counts), text.test))
+        impossible = ~np.isfinite(ngram.log_prob(ngram.index(ngram.mle(counts)), text.test))
         result["impossible"].append(float(impossible.mean()))
         for key, stored in (("bytes", model), ("bytes_8bit", ngram.quantise(model))):
             result[key].append(sum(ngram.storage(stored).bytes))

@@ -30,7 +30,7 @@ lines = [
 ]
 ids, vocab = ngram.read_text(lines)
 counts = ngram.count(ids, 4, size=len(vocab), eos=vocab.eos)
-model = ngram.mle(counts)
+model = ngram.index(ngram.mle(counts))
 lm = ngram.ngram(len(vocab), 4, eos=vocab.eos)
 prompt = [vocab.eos, *vocab.encode("the students opened their")[:-1]]
 for word, p in evaluate.suggest(lm, Params((), (), model), prompt, count=2):
@@ -62,7 +62,7 @@ else:
     symbols = corpus.vocab
 order = 5
 counts = ngram.count(train, order, size=V, eos=eos)
-kn = ngram.modified_kneser_ney(counts, fallback=(0.5, 1, 1.5))
+kn = ngram.index(ngram.modified_kneser_ney(counts, fallback=(0.5, 1, 1.5)))
 unseen = ngram.sparsity(kn, test)
 plot.ngram_sparsity({"never seen": unseen.unseen_ngram, "its first n-1 words never seen": unseen.unseen_context})
 
@@ -83,7 +83,7 @@ total = []
 for n in range(1, order + 1):
     counted = ngram.count(train, n, size=V, eos=eos)
     for name, estimate in methods.items():
-        model = estimate(counted)
+        model = ngram.index(estimate(counted))
         perplexity[name].append(float(np.exp(-np.asarray(ngram.log_prob(model, test), float).mean())))
     total.append(sum(ngram.storage(model).bytes))
 plot.ngram_perplexity(perplexity)
@@ -113,7 +113,8 @@ for name, model in {"float32": kn, "8 bits": small}.items():
 
 # %%
 for n in (1, 2, 3, order):
-    model = ngram.modified_kneser_ney(ngram.count(train, n, size=V, eos=eos), fallback=(0.5, 1, 1.5))
+    counted = ngram.count(train, n, size=V, eos=eos)
+    model = ngram.index(ngram.modified_kneser_ney(counted, fallback=(0.5, 1, 1.5)))
     lm = ngram.ngram(V, n, eos=eos)
     ids = evaluate.generate(lm, Params((), (), model), [eos], jax.random.key(1), length=40)
     print(f"n = {n}: {symbols.decode(ids) if symbols else ids}\n")

@@ -64,7 +64,7 @@ def on_text(function, *, batch=(B,), **options):
 
 
 def on_ngram(function):
-    model = ngram.mle(ngram.count(np.array([1, 2, 0, 1, 3, 0]), 3, size=4, eos=0))
+    model = ngram.index(ngram.mle(ngram.count(np.array([1, 2, 0, 1, 3, 0]), 3, size=4, eos=0)))
     return function, model, jnp.ones((4, 2), jnp.int32)
 
 

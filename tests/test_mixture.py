@@ -12,7 +12,7 @@ TEXT = np.random.default_rng(0).integers(0, 6, 300)
 NGRAM = ng.ngram(6, 3, eos=0)
 RNN = models.recurrent(cells.rnn(4, 4), vocab_size=6)
 LM = models.mixture(NGRAM, RNN)
-COUNTED = models.Params((), (), ng.add_delta(ng.count(TEXT, 3, size=6, eos=0), 0.5))
+COUNTED = models.Params((), (), ng.index(ng.add_delta(ng.count(TEXT, 3, size=6, eos=0), 0.5)))
 
 
 def test_a_mixture_is_the_weighted_sum(key):

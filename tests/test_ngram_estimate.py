@@ -3,6 +3,7 @@
 from itertools import product
 from pathlib import Path
 
+import chex
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,10 +56,11 @@ def test_modified_kneser_ney_is_that_of_lmplz(name):
     golden, words = read_arpa(GOLDEN / f"{name}.arpa")
     counts, vocab = count(name.split(".")[0], int(name.split(".")[1]))
     options = CASES[name] | ({"words": limit(vocab)} if "words" in CASES[name] else {})
-    model = ng.modified_kneser_ney(counts, **options)
+    model = ng.index(ng.modified_kneser_ney(counts, **options))
     keep = ng.kept_words(counts, prune=options.get("prune", ()), words=options.get("words"))
     assert words.symbols == tuple(symbol for symbol, kept in zip(vocab.symbols, keep, strict=True) if kept)
     assert model.eos == golden.eos
+    chex.assert_trees_all_equal(ng.index(ng.listing(model)), model)
     for ours, theirs in zip(model.levels, golden.levels, strict=True):
         np.testing.assert_array_equal(ours.first, theirs.first)
         np.testing.assert_array_equal(ours.word, theirs.word)
@@ -128,7 +130,7 @@ def histories(order, size, seed=0):
 @pytest.mark.parametrize("name", METHODS)
 def test_probabilities_sum_to_one(name):
     counts, vocab = count("story", 4)
-    model = METHODS[name](counts)
+    model = ng.index(METHODS[name](counts))
     total = np.exp(np.asarray(log_probs(model, histories(4, len(vocab))), float)).sum(-1)
     if name == "mle":  # undefined after what was never seen
         assert np.isnan(total[:5]).all()
@@ -142,14 +144,15 @@ def test_a_closed_vocabulary_sums_to_one(name, order):
     """Every word of the vocabulary occurs, and `<unk>` is a word as any other."""
     ids, vocab = TEXTS["story"]
     counts = ng.count(ids - 1, order, size=len(vocab) - 1, eos=0)
-    total = np.exp(np.asarray(log_probs(METHODS[name](counts), np.zeros((2, order - 1), np.int32)), float)).sum(-1)
+    model = ng.index(METHODS[name](counts))
+    total = np.exp(np.asarray(log_probs(model, np.zeros((2, order - 1), np.int32)), float)).sum(-1)
     np.testing.assert_allclose(total, 1, atol=2e-6)
 
 
 def test_stupid_backoff_is_a_score():
     counts, vocab = count("story", 3)
     ids = TEXTS["story"][0]
-    model = ng.stupid_backoff(counts, 0.4)
+    model = ng.index(ng.stupid_backoff(counts, 0.4))
     grams = brute_counts(ids, 3, vocab.eos)
     tokens = sum(c for g, c in grams[0].items())
 
@@ -172,7 +175,7 @@ def test_maximum_likelihood_is_the_lectures_ratio():
     counts, vocab = count("story", 3)
     ids = TEXTS["story"][0]
     grams = brute_counts(ids, 3, vocab.eos)[2]
-    logp = log_probs(ng.mle(counts), np.array([g[:2] for g in grams], np.int32))
+    logp = log_probs(ng.index(ng.mle(counts)), np.array([g[:2] for g in grams], np.int32))
     for (a, b, w), p in zip(grams, np.exp(logp), strict=True):
         assert p[w - 1] == pytest.approx(grams[a, b, w] / sum(c for g, c in grams.items() if g[:2] == (a, b)), rel=1e-5)
 
@@ -181,7 +184,7 @@ def test_add_delta_is_the_lectures_ratio():
     counts, vocab = count("story", 3)
     grams = brute_counts(TEXTS["story"][0], 3, vocab.eos)[2]
     some = [*grams][::40]
-    logp = log_probs(ng.add_delta(counts, 0.3), np.array([g[:2] for g in some], np.int32))
+    logp = log_probs(ng.index(ng.add_delta(counts, 0.3)), np.array([g[:2] for g in some], np.int32))
     for (a, b, _), p in zip(some, np.exp(logp), strict=True):
         c = np.array([grams.get((a, b, w), 0) for w in range(1, len(vocab) + 1)])
         np.testing.assert_allclose(p, (c + 0.3) / (c.sum() + 0.3 * len(vocab)), rtol=1e-5)
@@ -190,14 +193,14 @@ def test_add_delta_is_the_lectures_ratio():
 def test_kneser_ney_without_discount_is_maximum_likelihood():
     counts, vocab = count("story", 3)
     seen = histories(3, len(vocab))[5:]
-    kn, ml = (log_probs(model, seen) for model in (ng.kneser_ney(counts, discount=0), ng.mle(counts)))
+    kn, ml = (log_probs(ng.index(x), seen) for x in (ng.kneser_ney(counts, discount=0), ng.mle(counts)))
     np.testing.assert_allclose(np.exp(kn), np.exp(ml), atol=1e-6)
 
 
 def test_kneser_ney_is_the_equation():
     """Interpolated Kneser-Ney written as the recursion, on the story's bigrams."""
     counts, vocab = count("story", 2)
-    model = ng.kneser_ney(counts, discount=0.75)
+    model = ng.index(ng.kneser_ney(counts, discount=0.75))
     grams = brute_counts(TEXTS["story"][0], 2, vocab.eos)[1]
     V = len(vocab)
     a = np.array([sum(g[1] == w for g in grams) for w in range(1, V + 1)])
@@ -214,7 +217,7 @@ def test_katz_leaves_large_counts_and_discounts_small_ones():
     n = np.bincount([*grams.values()], minlength=4)
     a = 3 * n[3] / n[1]
     rate = {1: (2 * n[2] / n[1] - a) / (1 - a), 2: (3 * n[3] / (2 * n[2]) - a) / (1 - a)}
-    model = ng.katz(counts, largest=2)
+    model = ng.index(ng.katz(counts, largest=2))
     for (h, w), c in [*grams.items()][::10]:
         followers = [x for g, x in grams.items() if g[0] == h]
         if min(followers) <= 2:
@@ -233,10 +236,10 @@ def test_discounts_are_those_of_chen_and_goodman():
 
 def test_edges_are_right_or_refused():
     one = ng.count([0, 0, 0], 3, size=1, eos=0)  # a vocabulary of one word, sentences of one
-    assert np.exp(log_prob(ng.mle(one), np.array([0, 0]))).tolist() == [1, 1]
+    assert np.exp(log_prob(ng.index(ng.mle(one)), np.array([0, 0]))).tolist() == [1, 1]
     long = ng.count([1, 2, 0], 9, size=3, eos=0)
     assert [len(grams.word) for grams in long.grams] == [4, 3, 2, 1, 0, 0, 0, 0, 0]
-    model = ng.modified_kneser_ney(long, fallback=FALLBACK)
+    model = ng.index(ng.modified_kneser_ney(long, fallback=FALLBACK))
     np.testing.assert_allclose(np.exp(log_probs(model, np.zeros(8, np.int32))).sum(), 1, atol=1e-6)
     line = ng.count(np.tile(np.arange(1, 9), 100_000), 3, size=9, eos=0)  # one long line without an end
     assert line.grams[2].seen.sum() == 800_000 - 1
@@ -282,7 +285,7 @@ def test_only_space_tab_return_and_nul_split():
 
 def test_every_combination_of_orders_and_histories_agrees():
     """log_probs of a history is what log_prob gives after reading it."""
-    model = ng.modified_kneser_ney(count("story", 3)[0])
+    model = ng.index(ng.modified_kneser_ney(count("story", 3)[0]))
     for first, second in product((2, 5, 40), (3, 4, 9)):
         read = log_prob(model, np.array([first, second, 7]))[2]
         assert log_probs(model, np.array([first + 1, second + 1], np.int32))[7] == read

@@ -89,5 +89,5 @@ def test_a_model_from_disk_is_the_same_model():
     )
     model = ng.modified_kneser_ney(counts)
     expected = ng.modified_kneser_ney(ng.count(IDS, 3, size=len(VOCAB), eos=VOCAB.eos))
-    for a, b in zip(model.levels, expected.levels, strict=True):
+    for a, b in zip(model.entries, expected.entries, strict=True):
         np.testing.assert_array_equal(a.log10p, b.log10p)

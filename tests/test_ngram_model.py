@@ -16,11 +16,11 @@ from lmjax.models import ngram as ng
 
 IDS, VOCAB = ng.read_text(read_lines(Path(__file__).parent / "golden" / "story.txt"))
 COUNTS = ng.count(IDS, 4, size=len(VOCAB), eos=VOCAB.eos)
-MODEL = ng.modified_kneser_ney(COUNTS)
+MODEL = ng.index(ng.modified_kneser_ney(COUNTS))
 MODELS = {
     "mkn": MODEL,
-    "mle": ng.mle(COUNTS),
-    "stupid": ng.stupid_backoff(COUNTS),
+    "mle": ng.index(ng.mle(COUNTS)),
+    "stupid": ng.index(ng.stupid_backoff(COUNTS)),
     "8 bits": ng.quantise(MODEL),
 }
 LM = ng.ngram(len(VOCAB), 4, eos=VOCAB.eos)
@@ -112,7 +112,7 @@ def test_words_that_share_a_hash_are_told_apart():
     words = np.arange(1 << 20, dtype=np.uint32) + 1
     alike = np.flatnonzero(words * np.uint32(2654435769) >> 16 == 7)  # sixteen or so, all in one place
     text = np.stack([np.full(len(alike), 5), alike, np.zeros(len(alike), int)], 1)
-    model = ng.mle(ng.count(text[::2].ravel(), 2, size=len(words), eos=0))
+    model = ng.index(ng.mle(ng.count(text[::2].ravel(), 2, size=len(words), eos=0)))
     assert len(alike) > 12
     assert model.levels[1].shift.max() > 0
     np.testing.assert_array_equal(ng.matches(model, text.ravel())[0][1::3], 2 - np.arange(len(alike)) % 2)
@@ -161,4 +161,4 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="x"):
         ng.load(tmp_path / "x")
     with pytest.raises(ValueError, match="words and a vocabulary"):
-        ng.save(tmp_path / "y", ng.mle(ng.count([0, 1], 2, size=3, eos=0)), VOCAB)
+        ng.save(tmp_path / "y", ng.index(ng.mle(ng.count([0, 1], 2, size=3, eos=0))), VOCAB)

@@ -72,16 +72,17 @@ def fit(
         if corpus is not None and not keep.all():
             raise ValueError("prune: a corpus keeps all its words, so the first threshold must be 0; see --min-count")
         fallback = (0.5, 1.0, 1.5) if discount_fallback else None
-        model = ngram.modified_kneser_ney(counts, prune=prune, fallback=fallback)
+        estimate = ngram.modified_kneser_ney(counts, prune=prune, fallback=fallback)
         vocab = data.Vocabulary(tuple(s for s, kept in zip(vocab.symbols, keep, strict=True) if kept), vocab.level)
     else:
-        estimate = {"kn": ngram.kneser_ney, "katz": ngram.katz, "mle": ngram.mle, "stupid": ngram.stupid_backoff}
-        model = ngram.add_delta(counts, delta) if method == "add" else estimate[method](counts)
+        methods = {"kn": ngram.kneser_ney, "katz": ngram.katz, "mle": ngram.mle, "stupid": ngram.stupid_backoff}
+        estimate = ngram.add_delta(counts, delta) if method == "add" else methods[method](counts)
+    model = ngram.index(estimate)
     model = ngram.quantise(model) if quantise else model
     facts = {"method": method, "order": order, "prune": ",".join(map(str, prune)), "corpus": source}
     signature = evaluate.signature(**{name: value for name, value in facts.items() if value != ""})
     if _is_arpa(out):
-        write_arpa(out, model, vocab)
+        write_arpa(out, model if quantise else estimate, vocab)
     else:
         ngram.save(out, model, vocab, method=method, signature=signature)
     kept = ngram.storage(model)

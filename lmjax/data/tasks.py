@@ -4,11 +4,9 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 __all__ = ["Task", "adding", "copy_memory", "temporal_order"]
 
@@ -60,6 +58,8 @@ def adding(length: int) -> Task:
         return jnp.stack([u, m], axis=-1), (u * m).sum(0)
 
     def loss(outputs, ys):
+        import chex
+
         chex.assert_equal_shape([outputs[-1, :, 0], ys])
         return jnp.mean((outputs[-1, :, 0] - ys) ** 2)
 
@@ -148,5 +148,8 @@ def temporal_order(length: int) -> Task:
 
 
 def _cross_entropy(outputs, ys):
+    import chex
+    import optax
+
     chex.assert_equal_shape([outputs[..., 0], ys])
     return optax.losses.softmax_cross_entropy_with_integer_labels(outputs, ys).mean()

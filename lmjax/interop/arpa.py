@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import gzip
 import re
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from lmjax.data import EOS, UNK, Vocabulary
-from lmjax.models.ngram import Level, NGram, Quantised, arrange
+from lmjax.data import EOS, UNK, Vocabulary, tokenize
+from lmjax.models.ngram import Entries, Estimate, NGram, index, listing
 
 __all__ = ["read_arpa", "write_arpa"]
 
@@ -23,11 +22,11 @@ BOS, END = "<s>", "</s>"
 BLOCK = 1 << 14  # lines that are read at once
 
 
-def write_arpa(path, model: NGram, vocab: Vocabulary):
-    """Write a model as an ARPA file, gzipped if the name ends in `.gz`.
+def write_arpa(path, model: Estimate | NGram, vocab: Vocabulary):
+    """Write a model, or an estimate as it is, as an ARPA file, gzipped if the name ends in `.gz`.
 
-    Values are shortest decimals, which give the same float32. n-grams stand in KenLM's order, by last
-    word, then the word before, and so on. `<eos>` is written `</s>`.
+    Values are shortest decimals, which give the same float32. The n-grams of a model or of `count` stand in
+    KenLM's order, by last word, then the word before, and so on. `<eos>` is written `</s>`.
 
     Raises:
         ValueError: the format cannot hold the model: a probability or a weight is 0 or undefined, contexts
@@ -35,49 +34,37 @@ def write_arpa(path, model: NGram, vocab: Vocabulary):
     """
     import polars as pl
 
-    if model.vocab_size != len(vocab):
-        raise ValueError(f"arpa: a model of {model.vocab_size} words and a vocabulary of {len(vocab)}")
+    entries, _, unseen = listing(model) if isinstance(model, NGram) else model
+    if len(entries[0].word) != len(vocab) + 1:
+        raise ValueError(f"arpa: a model of {len(entries[0].word) - 1} words and a vocabulary of {len(vocab)}")
     for symbol in vocab.symbols:
-        if symbol != vocab.end and (symbol in (BOS, END) or not symbol or set(symbol) & set("\0\t\n\r ")):
+        if symbol != vocab.end and (symbol in (BOS, END) or tokenize(symbol) != [symbol, EOS]):
             raise ValueError(f"arpa: the format has no place for the word {symbol!r}")
-    finite = all(np.isfinite(_values(x)).all() for level in model.levels for x in (level.log10p, level.log10b))
-    if not finite or model.unseen != 0:
+    if unseen != 0 or not all(np.isfinite(x).all() for _, _, *values in entries for x in values):
         raise ValueError(
             "arpa: no place in the format for probabilities or weights of 0, nor for a weight of unseen contexts"
         )
-    names = pl.Series([BOS, *(END if symbol == vocab.end else symbol for symbol in vocab.symbols)])
-    with _open(path) as file:
-        sizes = [f"ngram {k}={len(level.word)}\n" for k, level in enumerate(model.levels, 1)]
+    words = pl.Series([BOS, *(END if symbol == vocab.end else symbol for symbol in vocab.symbols)])
+
+    def sections():
+        text, last = words, " " + words
+        for k, (word, context, log10p, log10b) in enumerate(entries, 1):
+            text = text.gather(context) + last.gather(word) if k > 1 else text
+            lines = pl.DataFrame({"log10p": log10p, "text": text} | ({"log10b": log10b} if len(log10b) else {}))
+            yield f"\n\\{k}-grams:\n", lines if k > 1 else lines[[1, 0, *range(2, len(lines))]]
+
+    def write(section):
+        title, lines = section
+        file.write(title.encode())
+        lines = lines.with_columns(pl.col(pl.Float32).replace(0, None))
+        lines.write_csv(file, include_header=False, separator="\t", null_value="0", quote_style="never")
+
+    with _open(path) as file, ThreadPoolExecutor(1) as writer:  # the longer n-grams are spelled meanwhile
+        sizes = [f"ngram {k}={len(x.word)}\n" for k, x in enumerate(entries, 1)]
         file.write(("\\data\\\n" + "".join(sizes)).encode())
-        order, text = np.zeros(1, np.int64), names[:1]  # the rows of the shorter n-grams in KenLM's order, their words
-        for k, level in enumerate(model.levels, 1):
-            order, context, word = _sorted(np.asarray(level.first), np.asarray(level.word), order)
-            last = names.gather(word)
-            text = last if k == 1 else text.gather(context) + " " + last
-            weights = {"log10b": _values(level.log10b, order)} if len(level.log10b) else {}
-            lines = pl.DataFrame({"log10p": _values(level.log10p, order), "words": text} | weights)
-            lines = lines.with_columns(pl.col(pl.Float32).replace(0, None))
-            if k == 1:
-                lines = pl.concat([lines[1:2], lines[:1], lines[2:]])  # KenLM's list of words begins <unk> <s> </s>
-            file.write(f"\n\\{k}-grams:\n".encode())
-            lines.write_csv(file, include_header=False, separator="\t", null_value="0", quote_style="never")
+        for _ in writer.map(write, sections()):
+            pass
         file.write(b"\n\\end\\\n")
-
-
-def _sorted(first, word, order) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sort n-grams by last word, then as `order` does their contexts: rows, places of the contexts, last words."""
-    sizes = np.diff(first)[order]
-    rows = np.repeat(first[order] - (np.cumsum(sizes) - sizes), sizes) + np.arange(len(word))
-    key = np.sort(word[rows].astype(np.int64) << 32 | np.arange(len(word)))
-    at = key & 0xFFFFFFFF
-    return rows[at], np.repeat(np.arange(len(order)), sizes)[at], key >> 32
-
-
-def _values(values, rows=slice(None)) -> np.ndarray:
-    """Return float32 values, those of a quantised model restored."""
-    if isinstance(values, Quantised):
-        return np.asarray(values.table)[np.asarray(values.code)[rows]]
-    return np.asarray(values, np.float32)[rows]
 
 
 def _open(path):
@@ -137,26 +124,26 @@ def _parse(reader) -> tuple[NGram, Vocabulary]:
         if order.strip() != b"%d" % (len(sizes) + 1) or not size.strip().isdigit():
             reader.refuse(f"expected 'ngram {len(sizes) + 1}=' and a number, got {line.decode(errors='replace')}")
         sizes.append(int(size))
-    index: dict[bytes, int] = {BOS.encode(): 0}
-    levels: list[Level] = []
+    known: dict[bytes, int] = {BOS.encode(): 0}
+    entries: list[Entries] = []
     keys: list[tuple[np.ndarray, np.ndarray]] = []
     for k, size in enumerate(sizes or [0], 1):
         reader.expect(line, f"\\{k}-grams:")
         begin = reader.number + 1
-        grams, log10p, log10b = _rows(reader, k, size, index)
+        grams, log10p, log10b = _rows(reader, k, size, known)
         if k == 1:
-            grams, log10p, log10b = _unigrams(reader, index, grams, log10p, log10b)
-        level, key = _level(reader, begin, keys, grams, log10p, log10b if k < len(sizes) else ())
-        levels.append(level)
+            grams, log10p, log10b = _unigrams(reader, known, grams, log10p, log10b)
+        context, key = _contexts(reader, begin, keys, grams)
+        entries.append(Entries(grams[:, -1], context, log10p, log10b if k < len(sizes) else ()))
         keys.append(key)
         line = reader.line()
     reader.expect(line, "\\end\\")
-    vocab = Vocabulary(tuple(EOS if word == END.encode() else word.decode() for word in [*index][1:]))
-    return NGram(tuple(levels), jnp.int32(vocab.eos), jnp.float32(0)), vocab
+    vocab = Vocabulary(tuple(EOS if word == END.encode() else word.decode() for word in [*known][1:]))
+    return index(Estimate(tuple(entries), vocab.eos)), vocab
 
 
-def _rows(reader, k, size, index):
-    """Return the words int32 `[size, k]` and the two values of the lines of a section; unigrams enter `index`."""
+def _rows(reader, k, size, known):
+    """Return the words int32 `[size, k]` and the two values of the lines of a section; unigrams enter `known`."""
     grams, values = np.zeros((size, k), np.int32), np.zeros((2, size), np.float32)
     for begin in range(0, size, BLOCK):
         first = reader.number + 1
@@ -172,10 +159,10 @@ def _rows(reader, k, size, index):
         words = [word for fields in rows for word in fields[1 : k + 1]]
         if k == 1:
             for i, word in enumerate(words):
-                if index.setdefault(word, len(index)) != (len(index) - 1 if word != BOS.encode() else 0):
+                if known.setdefault(word, len(known)) != (len(known) - 1 if word != BOS.encode() else 0):
                     reader.refuse(f"{word.decode(errors='replace')} is there twice", first + i)
         try:
-            grams[block] = np.reshape([index[word] for word in words], (-1, k))
+            grams[block] = np.reshape([known[word] for word in words], (-1, k))
         except KeyError as error:
             word = error.args[0]
             number = first + words.index(word) // k
@@ -195,22 +182,23 @@ def _numbers(reader, first, column):
     return numbers
 
 
-def _unigrams(reader, index, grams, log10p, log10b):
+def _unigrams(reader, known, grams, log10p, log10b):
     """Complete the unigrams: one row a word, `<s>` first."""
     for symbol in (BOS, END):
-        if symbol.encode() not in index or (symbol == BOS and not (grams == 0).any()):
+        if symbol.encode() not in known or (symbol == BOS and not (grams == 0).any()):
             reader.refuse(f"{symbol} is not among the unigrams")
-    if UNK.encode() not in index:
-        index[UNK.encode()] = len(index)
-        grams, log10p, log10b = np.append(grams, [[len(index) - 1]], 0), np.append(log10p, -100), np.append(log10b, 0)
-    return grams, log10p.astype(np.float32), log10b.astype(np.float32)
+    if UNK.encode() not in known:
+        known[UNK.encode()] = len(known)
+        grams, log10p, log10b = np.append(grams, [[len(known) - 1]], 0), np.append(log10p, -100), np.append(log10b, 0)
+    order = np.argsort(grams[:, 0])
+    return grams[order], log10p.astype(np.float32)[order], log10b.astype(np.float32)[order]
 
 
-def _level(reader, begin, keys, grams, log10p, log10b) -> tuple[Level, tuple[np.ndarray, np.ndarray]]:
-    """Arrange the n-grams of one length, whose contexts must be among the shorter ones.
+def _contexts(reader, begin, keys, grams) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Find the contexts of the n-grams of one length, which must be among the shorter ones.
 
     Returns:
-        The level, and the sorted pairs of context and word, as one number each, with their rows.
+        The contexts' rows, and the sorted pairs of context and word, as one number each, with their rows.
     """
     context = np.zeros(len(grams), np.int64)
     for k, (key, row) in enumerate(keys):
@@ -226,12 +214,4 @@ def _level(reader, begin, keys, grams, log10p, log10b) -> tuple[Level, tuple[np.
     key = wanted[order]
     if (twice := key[1:] == key[:-1]).any():
         reader.refuse("the n-gram is there twice", begin + int(order[1:][twice].min()))
-    at, first = np.arange(len(key)), np.array([0, len(key)], np.int32)
-    shift: np.ndarray | tuple[()] = ()
-    if keys:
-        at, first, shift = arrange(key >> 32, key & 0xFFFFFFFF, len(keys[-1][0]))
-    order = order[at]
-    row = np.empty_like(at)
-    row[at] = np.arange(len(at))
-    arrays = (first, shift, grams[order, -1], log10p[order], log10b[order] if len(log10b) else ())
-    return Level(*jax.tree.map(jnp.asarray, arrays)), (key, row)
+    return context, (key, order)

@@ -13,12 +13,27 @@ from lmjax.models.ngram.estimate import (
 )
 from lmjax.models.ngram.external import count_on_disk, count_with_spark
 from lmjax.models.ngram.files import load, save
-from lmjax.models.ngram.model import Level, NGram, Quantised, arrange, log_prob, log_probs, matches, ngram, quantise
+from lmjax.models.ngram.model import (
+    Entries,
+    Estimate,
+    Level,
+    NGram,
+    Quantised,
+    index,
+    listing,
+    log_prob,
+    log_probs,
+    matches,
+    ngram,
+    quantise,
+)
 from lmjax.models.ngram.reports import Sparsity, Storage, sparsity, storage
 from lmjax.models.ngram.text import read_text
 
 __all__ = [
     "Counts",
+    "Entries",
+    "Estimate",
     "Grams",
     "Level",
     "NGram",
@@ -26,14 +41,15 @@ __all__ = [
     "Sparsity",
     "Storage",
     "add_delta",
-    "arrange",
     "count",
     "count_on_disk",
     "count_with_spark",
     "discounts",
+    "index",
     "katz",
     "kept_words",
     "kneser_ney",
+    "listing",
     "load",
     "log_prob",
     "log_probs",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import jax
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from lmjax.models.ngram.counts import Counts
-from lmjax.models.ngram.model import Level, NGram, arrange
+from lmjax.models.ngram.model import Entries, Estimate
 
 __all__ = [
     "add_delta",
@@ -22,23 +24,23 @@ __all__ = [
 f32 = np.float32
 
 
-def mle(counts: Counts) -> NGram:
+def mle(counts: Counts) -> Estimate:
     """Estimate by maximum likelihood: P(w | h) = count(h w) / count(h).
 
     The lecture's first model, with both of its problems: a word never seen after h has probability 0
     (log-probability -inf), and after an h never seen no word has a probability (nan).
 
-    >>> from lmjax.models.ngram import count, log_prob
-    >>> model = mle(count([1, 2, 0, 1, 3, 0], 3, size=4, eos=0))
+    >>> from lmjax.models.ngram import count, index, log_prob
+    >>> model = index(mle(count([1, 2, 0, 1, 3, 0], 3, size=4, eos=0)))
     >>> [round(float(x), 4) for x in log_prob(model, np.array([1, 2, 2, 3]))]
     [0.0, -0.6931, -inf, nan]
     """
     logp = [_relative(counts, k) for k in range(counts.order)]
     backoff = [np.where(_totals(counts, k) > 0, -np.inf, np.nan) for k in range(1, counts.order)]
-    return _model(counts, logp, backoff, unseen=np.nan)
+    return _listed(counts, logp, backoff, unseen=np.nan)
 
 
-def add_delta(counts: Counts, delta: float = 1.0) -> NGram:
+def add_delta(counts: Counts, delta: float = 1.0) -> Estimate:
     """Add delta to every count: P(w | h) = (count(h w) + delta) / (count(h) + delta V).
 
     The lecture's smoothing. A context never seen yields the uniform distribution.
@@ -47,8 +49,8 @@ def add_delta(counts: Counts, delta: float = 1.0) -> NGram:
         counts: the n-grams of a text.
         delta: above 0; 1 is Laplace's rule.
 
-    >>> from lmjax.models.ngram import count, log_prob
-    >>> model = add_delta(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0))
+    >>> from lmjax.models.ngram import count, index, log_prob
+    >>> model = index(add_delta(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0)))
     >>> [round(float(p), 4) for p in np.exp(log_prob(model, np.array([1, 2])))]
     [0.5, 0.3333]
 
@@ -68,18 +70,18 @@ def add_delta(counts: Counts, delta: float = 1.0) -> NGram:
         if k + 1 < counts.order:
             context = (_totals(counts, k + 1) > 0) & (grams.start if k + 2 < counts.order else True)
             backoff.append(np.where(context, np.log10(delta * size / (_totals(counts, k + 1) + delta * size)), 0.0))
-    return _model(counts, logp, backoff)
+    return _listed(counts, logp, backoff)
 
 
-def stupid_backoff(counts: Counts, alpha: float = 0.4) -> NGram:
+def stupid_backoff(counts: Counts, alpha: float = 0.4) -> Estimate:
     """Score by relative frequency, or alpha times the score of the shorter context.
 
         S(w | h) = count(h w) / count(h) if h w was seen, else alpha S(w | h without its first word)
 
     A score, not a distribution: over the vocabulary it does not sum to 1, and no perplexity follows from it.
 
-    >>> from lmjax.models.ngram import count, log_prob
-    >>> model = stupid_backoff(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0))
+    >>> from lmjax.models.ngram import count, index, log_prob
+    >>> model = index(stupid_backoff(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0)))
     >>> round(float(np.exp(log_prob(model, np.array([2]))[0])), 4)
     0.0667
 
@@ -91,10 +93,10 @@ def stupid_backoff(counts: Counts, alpha: float = 0.4) -> NGram:
     if not 0 < alpha <= 1:
         raise ValueError(f"alpha: in (0, 1], got {alpha}")
     logp = [_relative(counts, k) for k in range(counts.order)]
-    return _model(counts, logp, [np.full(len(x), np.log10(alpha)) for x in logp[:-1]], unseen=np.log10(alpha))
+    return _listed(counts, logp, [np.full(len(x), np.log10(alpha)) for x in logp[:-1]], unseen=np.log10(alpha))
 
 
-def katz(counts: Counts, largest: int = 5) -> NGram:
+def katz(counts: Counts, largest: int = 5) -> Estimate:
     """Back off with Good-Turing discounts d_r for counts r up to `largest`.
 
         P(w | h) = d_r count(h w) / count(h) if h w was seen r times, else b(h) P(w | h without its first word)
@@ -131,7 +133,7 @@ def katz(counts: Counts, largest: int = 5) -> NGram:
                 backoff.append(np.where((followed > 0) & (followed < size), np.log10(left / spare), 0.0))
             p = longer
         logp.append(np.log10(p))
-    return _model(counts, logp, backoff)
+    return _listed(counts, logp, backoff)
 
 
 def _good_turing(count, k, largest) -> np.ndarray:
@@ -149,7 +151,7 @@ def _good_turing(count, k, largest) -> np.ndarray:
     return np.append(rate, 1)[np.minimum(count, largest + 1) - 1]
 
 
-def kneser_ney(counts: Counts, *, discount: float | None = None) -> NGram:
+def kneser_ney(counts: Counts, *, discount: float | None = None) -> Estimate:
     """Estimate by interpolated Kneser-Ney with one discount a length.
 
         P(w | h) = max(a(h w) - D, 0) / sum_v a(h v) + gamma(h) P(w | h without its first word)
@@ -185,7 +187,7 @@ def modified_kneser_ney(
     words=None,
     vocab_pad: int = 0,
     interpolate_unigrams: bool = True,
-) -> NGram:
+) -> Estimate:
     """Estimate by interpolated modified Kneser-Ney, as KenLM's lmplz does, in its single precision.
 
         P(w | h) = (a(h w) - D(a(h w))) / sum_v a(h v) + gamma(h) P(w | h without its first word)
@@ -265,7 +267,7 @@ def kept_words(counts: Counts, *, prune: tuple[int, ...] = (), words=None) -> np
     return keep
 
 
-def _interpolated(counts, discount, *, prune=(), keep=None, vocab_pad=0, interpolate_unigrams=True) -> NGram:
+def _interpolated(counts, discount, *, prune=(), keep=None, vocab_pad=0, interpolate_unigrams=True) -> Estimate:
     """Discount, interpolate and prune, length by length, in float32 as lmplz does."""
     if list(prune) != sorted(prune) or len(prune) > counts.order or min(prune, default=0) < 0:
         raise ValueError(f"prune: up to {counts.order} thresholds that do not decrease, got {prune}")
@@ -276,14 +278,11 @@ def _interpolated(counts, discount, *, prune=(), keep=None, vocab_pad=0, interpo
     words = np.ones(size + 1, bool)
     if keep is not None:
         words[1:] = keep
-    kept: list[np.ndarray] = []
-    logp, backoff = [], []
-    p = np.ones(1, f32)
-    for k, (grams, a) in enumerate(zip(counts.grams, _adjusted(counts), strict=True)):
-        keep = words[grams.word]
-        if k:
-            keep &= words[grams.context] if k == 1 else kept[-1][grams.context]
-            keep &= grams.seen > thresholds[k]
+    adjusted, kept = _adjusted(counts), [words]
+    for grams, threshold in zip(counts.grams[1:], thresholds[1:], strict=True):
+        kept.append(words[grams.word] & kept[-1][grams.context] & (grams.seen > threshold))
+
+    def discounted(k, grams, a, keep):
         contexts = len(counts.grams[k - 1].word) if k else 1
         total = np.bincount(grams.context, a, contexts)
         level = np.minimum(a, 3)
@@ -294,27 +293,28 @@ def _interpolated(counts, discount, *, prune=(), keep=None, vocab_pad=0, interpo
         gamma += np.bincount(grams.context[~keep], a[~keep], contexts).astype(f32)
         denominator = np.maximum(total, 1).astype(f32)
         gamma /= denominator
-        u = (a.astype(f32) - discount[k][level]) / denominator[grams.context]
-        if k:
-            p = u + gamma[grams.context] * p[grams.suffix]
-            gamma[total == 0] = 1
-            with np.errstate(divide="ignore"):
-                backoff.append(np.log10(gamma))
-        else:
-            uniform = f32(1) / f32(max(vocab_pad, words[1:].sum()))
-            if interpolate_unigrams:
-                p = u + gamma * uniform
-            else:
-                unknown = (a == 0) & keep
-                unknown[0] = False
-                if not unknown.any():
-                    raise ValueError("interpolate_unigrams: false, but there is no word never seen to take the rest")
-                p = np.where(unknown, gamma / f32(unknown.sum()), u)
-            p[0] = 1  # <s>
+        gamma[total == 0] = 1
+        return (a.astype(f32) - discount[k][level]) / denominator[grams.context], gamma
+
+    def log10(x):
         with np.errstate(divide="ignore"):
-            logp.append(np.minimum(np.log10(p), f32(0)))
-        kept.append(keep)
-    return _model(counts, logp, backoff, kept=kept)
+            return np.log10(x)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        own, gamma = zip(*pool.map(discounted, range(counts.order), counts.grams, adjusted, kept), strict=True)
+        p = [own[0] + gamma[0] * (f32(1) / f32(max(vocab_pad, words[1:].sum())))]
+        if not interpolate_unigrams:
+            unknown = (adjusted[0] == 0) & words
+            unknown[0] = False
+            if not unknown.any():
+                raise ValueError("interpolate_unigrams: false, but there is no word never seen to take the rest")
+            p = [np.where(unknown, gamma[0] / f32(unknown.sum()), own[0])]
+        p[0][0] = 1  # <s>
+        for grams, u, share in zip(counts.grams[1:], own[1:], gamma[1:], strict=True):
+            p.append(u + share[grams.context] * p[-1][grams.suffix])
+        logp = [np.minimum(x, f32(0)) for x in pool.map(log10, p)]
+        backoff = list(pool.map(log10, gamma[1:]))
+    return _listed(counts, logp, backoff, kept=kept)
 
 
 def _totals(counts, k) -> np.ndarray:
@@ -359,24 +359,15 @@ def _counts_of_counts(counts) -> list[np.ndarray]:
     return table
 
 
-def _model(counts, logp, backoff, *, kept=None, unseen=0.0) -> NGram:
-    """Arrange rows by context, and drop those not kept."""
-    levels: list[Level] = []
-    rows: list[np.ndarray] = []  # by length, where each n-gram goes
+def _listed(counts, logp, backoff, *, kept=None, unseen=0.0) -> Estimate:
+    """List the n-grams with their values, without those not kept."""
     logp[0][0] = 0  # <s>, which is never predicted
-    for k, grams in enumerate(counts.grams):
-        keep = np.ones(len(grams.word), bool) if kept is None else kept[k]
-        chosen = np.flatnonzero(keep)
-        word, first = np.arange(len(chosen), dtype=np.int32), np.array([0, len(chosen)], np.int32)
-        shift: np.ndarray | tuple[()] = ()
-        if k:
-            word = rows[0][grams.word[chosen]]
-            order, first, shift = arrange(rows[-1][grams.context[chosen]], word, len(levels[-1].word))
-            chosen, word = chosen[order], word[order]
-        row = np.full(len(grams.word), -1, np.int32)
-        row[chosen] = np.arange(len(chosen), dtype=np.int32)
-        rows.append(row)
-        values = (logp[k][chosen].astype(f32), backoff[k][chosen].astype(f32) if k + 1 < counts.order else ())
-        levels.append(Level(*jax.tree.map(jax.device_put, (first, shift, word, *values))))
-    eos = np.int32(rows[0][counts.eos] - 1)
-    return NGram(tuple(levels), jax.device_put(eos), jax.device_put(f32(unseen)))
+    columns = [(g.word, g.context, p, b) for g, p, b in zip(counts.grams, logp, [*backoff, ()], strict=True)]
+    eos = counts.eos
+    if kept is not None and not all(keep.all() for keep in kept):
+        row = [np.cumsum(keep, dtype=np.int32) - 1 for keep in kept]  # by length, where each n-gram goes
+        chosen = [[() if isinstance(x, tuple) else x[keep] for x in xs] for xs, keep in zip(columns, kept, strict=True)]
+        columns = [(row[0][w], row[k - 1][c] if k else c, p, b) for k, (w, c, p, b) in enumerate(chosen)]
+        eos = int(row[0][eos])
+    entries = [Entries(w, c, p.astype(f32), () if isinstance(b, tuple) else b.astype(f32)) for w, c, p, b in columns]
+    return Estimate(tuple(entries), eos - 1, unseen)

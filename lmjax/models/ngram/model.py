@@ -11,6 +11,8 @@ Words are numbered from 1 in here; 0 is `<s>`, which is a context and never pred
 from __future__ import annotations
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -23,11 +25,41 @@ from lmjax.cell import Cell
 from lmjax.heads import Head
 from lmjax.models.language_model import LanguageModel, Params
 
-__all__ = ["Level", "NGram", "Quantised", "arrange", "log_prob", "log_probs", "matches", "ngram", "quantise"]
+__all__ = [
+    "Entries",
+    "Estimate",
+    "Level",
+    "NGram",
+    "Quantised",
+    "index",
+    "listing",
+    "log_prob",
+    "log_probs",
+    "matches",
+    "ngram",
+    "quantise",
+]
 
 LN10 = float(np.log(10))
 CHUNK = 128  # followers of a context that are written at once
 WINDOW = 8  # rows that are compared at once: nearly always all that share a place
+
+
+class Entries(NamedTuple):
+    """The K n-grams of one length k and their values, each in a row; of length 1 all words in order, `<s>` first."""
+
+    word: np.ndarray  # int32 [K]  the last word
+    context: np.ndarray  # int [K]  row of the first k-1 words among the (k-1)-grams
+    log10p: np.ndarray  # float32 [K]
+    log10b: Any  # float32 [K]; () for the longest
+
+
+class Estimate(NamedTuple):
+    """A backoff model as a list of n-grams, which an ARPA file is too: `entries[k - 1]` holds those of length k."""
+
+    entries: tuple[Entries, ...]
+    eos: int  # the token id that ends a sentence
+    unseen: float = 0.0  # log10 weight of a context that is not in the model
 
 
 class Quantised(NamedTuple):
@@ -38,7 +70,7 @@ class Quantised(NamedTuple):
 
 
 class Level(NamedTuple):
-    """The K n-grams of one length k, sorted by context, then by the word's place in the context (see `arrange`)."""
+    """The K n-grams of one length k, sorted by context, then by the word's place in the context (see `index`)."""
 
     first: jax.Array  # int32 [contexts + 1]  context c is followed by the words in rows first[c] to first[c + 1] - 1
     shift: Any  # int8, 16 or 32 [K + 1]  words of place i are in rows i + shift[i] to i + shift[i + 1]; () for words
@@ -78,9 +110,9 @@ def log_prob(model: NGram, tokens):
     Returns:
         Natural log-probabilities float32 `[T, ...]`.
 
-    >>> from lmjax.models.ngram import count, mle
+    >>> from lmjax.models.ngram import count, index, mle
     >>> text = jnp.array([1, 2, 0, 1, 3, 0])
-    >>> jnp.exp(log_prob(mle(count(text, 2, size=4, eos=0)), text)).round(3).tolist()
+    >>> jnp.exp(log_prob(index(mle(count(text, 2, size=4, eos=0))), text)).round(3).tolist()
     [1.0, 0.5, 1.0, 1.0, 0.5, 1.0]
 
     References: Katz (1987) for the backoff form; Heafield (2011) for lookups of this kind.
@@ -99,8 +131,8 @@ def matches(model: NGram, tokens):
     Returns:
         `(length, possible)`: int32 `[T, ...]`; `possible` is n, or less near the start of a sentence.
 
-    >>> from lmjax.models.ngram import count, mle
-    >>> model = mle(count([1, 2, 0, 1, 3, 0], 3, size=4, eos=0))
+    >>> from lmjax.models.ngram import count, index, mle
+    >>> model = index(mle(count([1, 2, 0, 1, 3, 0], 3, size=4, eos=0)))
     >>> [x.tolist() for x in matches(model, jnp.array([1, 2, 3, 0]))]
     [[2, 3, 1, 2], [2, 3, 3, 3]]
     """
@@ -153,8 +185,8 @@ def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
     here, and `init` gives the uniform distribution.
 
     >>> from lmjax.models import next_log_probs
-    >>> from lmjax.models.ngram import count, mle
-    >>> model = mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0))
+    >>> from lmjax.models.ngram import count, index, mle
+    >>> model = index(mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0)))
     >>> lm, params = ngram(4, 2, eos=0), Params((), (), model)
     >>> jnp.exp(next_log_probs(lm, params, lm.cell.step((), lm.cell.start(()), 1))).round(3).tolist()
     [0.0, 0.0, 0.5, 0.5]
@@ -197,30 +229,78 @@ def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
     return LanguageModel(lambda key: Params((), (), init(key)), lambda params, tokens: tokens, cell, head)
 
 
-def arrange(context, word, contexts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the order of a level's rows in which they can be looked up, and its `first` and `shift`.
+def index(estimate: Estimate) -> NGram:
+    """Arrange an estimate, its rows in any order, for lookups, and put it on the device.
 
     A context with m followers has m places, and a word's place among them is its hash, scaled to m. Rows are
     sorted by context and place, so that all a lookup needs beside it is how far the rows of a place are off.
 
-    Args:
-        context: int `[K]`, the row of all words but the last among the shorter n-grams.
-        word: int `[K]`, the last word.
-        contexts: the number of shorter n-grams.
-
-    >>> order, first, shift = arrange(np.array([1, 0, 1]), np.array([2, 2, 1]), 2)
-    >>> order.tolist(), first.tolist(), shift.tolist()
-    ([1, 0, 2], [0, 1, 3], [0, 0, 0, 0])
+    >>> from lmjax.models.ngram import count, index, mle
+    >>> level = index(mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0))).levels[1]
+    >>> level.first.tolist(), level.word.tolist()
+    ([0, 1, 1, 3, 4, 5], [2, 4, 3, 1, 1])
     """
-    order = np.argsort(_hash(word).astype(np.uint16), kind="stable")
-    key = np.sort(context[order].astype(np.int64) << 32 | np.arange(len(order)))
-    order = order[key & 0xFFFFFFFF]
+    words, *longer = estimate.entries
+    first = np.array([0, len(words.word)], np.int32)
+    row = np.arange(len(words.word), dtype=np.int32)  # in the model, of each shorter n-gram of the estimate
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        levels = [pool.submit(_on_device, first, (), *(_values(x, row) for x in (words.word, *words[2:])))]
+        for entries in longer:
+            contexts, context = len(row), row[entries.context]
+            order = np.argsort(_hash(entries.word).astype(np.uint16), kind="stable")
+            key = np.sort(context[order].astype(np.int64) << 32 | np.arange(len(order)))
+            order = order[key & 0xFFFFFFFF]
+            row = np.empty(len(order), np.int32)
+            row[order] = np.arange(len(order), dtype=np.int32)
+            levels.append(pool.submit(_level, entries, order, context, contexts))
+    ends = jax.device_put((np.int32(estimate.eos), np.float32(estimate.unseen)))
+    return NGram(tuple(level.result() for level in levels), *ends)
+
+
+def _level(entries, order, context, contexts) -> Level:
+    """Put the n-grams of one length on the device in this order, and say where lookups find them."""
+    word = entries.word[order]
     sizes = np.bincount(context, minlength=contexts)
     first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    place = np.repeat(first[:-1], sizes) + _place(word[order], np.repeat(sizes, sizes))
+    place = np.repeat(first[:-1], sizes) + _place(word, np.repeat(sizes, sizes))
     row = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=len(word)))])
     shift = row - np.arange(len(row))
-    return order, first, shift.astype(np.min_scalar_type(-1 - abs(shift).max()))
+    shift = shift.astype(np.min_scalar_type(-1 - abs(shift).max()))
+    return _on_device(first, shift, word, _values(entries.log10p, order), _values(entries.log10b, order))
+
+
+def _on_device(*arrays) -> Level:
+    """Put a level's arrays on the device."""
+    return Level(*jax.device_put(arrays))
+
+
+def listing(model: NGram) -> Estimate:
+    """Return a model as a list of n-grams in KenLM's order: by last word, then the word before, and so on.
+
+    >>> from lmjax.models.ngram import count, index, mle
+    >>> estimate = mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0))
+    >>> listing(index(estimate)).entries[1].word.tolist() == estimate.entries[1].word.tolist()
+    True
+    """
+    entries = []
+    order = np.zeros(1, np.int64)  # the rows of the shorter n-grams in KenLM's order
+    for level in model.levels:
+        first, word = np.asarray(level.first), np.asarray(level.word)
+        sizes = np.diff(first)[order]
+        rows = np.repeat(first[order] - (np.cumsum(sizes) - sizes), sizes) + np.arange(len(word))
+        key = np.sort(word[rows].astype(np.int64) << 32 | np.arange(len(word)))
+        at = key & 0xFFFFFFFF
+        context, order = np.repeat(np.arange(len(order)), sizes)[at], rows[at]
+        values = (_values(level.log10p, order), _values(level.log10b, order))
+        entries.append(Entries((key >> 32).astype(np.int32), context, *values))
+    return Estimate(tuple(entries), int(model.eos), float(model.unseen))
+
+
+def _values(values, rows):
+    """Return the values of some rows as float32, those of a quantised model restored; () stays."""
+    if isinstance(values, Quantised):
+        return np.asarray(values.table)[np.asarray(values.code)[rows]]
+    return () if isinstance(values, tuple) else np.asarray(values)[rows]
 
 
 def quantise(model: NGram) -> NGram:
@@ -228,8 +308,8 @@ def quantise(model: NGram) -> NGram:
 
     The values of each length are cut by rank into 255 equal shares, each of which becomes its mean; 0 stays 0.
 
-    >>> from lmjax.models.ngram import count, mle
-    >>> model = quantise(mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0)))
+    >>> from lmjax.models.ngram import count, index, mle
+    >>> model = quantise(index(mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0))))
     >>> model.levels[1].log10p.code.dtype
     dtype('uint8')
 

@@ -30,8 +30,8 @@ class Sparsity(NamedTuple):
 def storage(model: NGram) -> Storage:
     """Count the n-grams and the bytes of a model, of each length.
 
-    >>> from lmjax.models.ngram import count, mle
-    >>> storage(mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0)))
+    >>> from lmjax.models.ngram import count, index, mle
+    >>> storage(index(mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0))))
     Storage(ngrams=(5, 5), bytes=(68, 70))
     """
     sizes = (sum(leaf.nbytes for leaf in jax.tree.leaves(level)) for level in model.levels)
@@ -48,8 +48,8 @@ def sparsity(model: NGram, tokens) -> Sparsity:
         model: an n-gram model that was not pruned.
         tokens: int `[T]`.
 
-    >>> from lmjax.models.ngram import count, mle
-    >>> model = mle(count([1, 2, 0, 1, 3, 0], 3, size=4, eos=0))
+    >>> from lmjax.models.ngram import count, index, mle
+    >>> model = index(mle(count([1, 2, 0, 1, 3, 0], 3, size=4, eos=0)))
     >>> sparsity(model, np.array([2, 3, 0, 3, 1])).unseen_ngram
     (0.0, 0.8, 1.0)
     """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -37,16 +37,20 @@ def read_text(lines: Iterable[str], *, skip_symbols: bool = False) -> tuple[np.n
     """
     index: defaultdict[str, int] = defaultdict(None, {UNK: 0, EOS: 1})
     index.default_factory = index.__len__
-    ids = array("i")
     number = 0
-    for number, line in enumerate(lines, 1):
-        tokens = tokenize(line)
-        if "<" in line:
-            reserved = next((t for t in tokens[:-1] if t in SPECIAL or t == EOS), None)
-            if reserved and (reserved == EOS or not skip_symbols):
-                raise ValueError(f"text: line {number} holds the reserved symbol {reserved}")
-            tokens = [t for t in tokens if t not in SPECIAL]
-        ids.extend(map(index.__getitem__, tokens))
+
+    def sentences() -> Iterator[list[str]]:
+        nonlocal number
+        for number, line in enumerate(lines, 1):
+            tokens = tokenize(line)
+            if "<" in line:
+                reserved = next((t for t in tokens[:-1] if t in SPECIAL or t == EOS), None)
+                if reserved and (reserved == EOS or not skip_symbols):
+                    raise ValueError(f"text: line {number} holds the reserved symbol {reserved}")
+                tokens = [t for t in tokens if t not in SPECIAL]
+            yield tokens
+
+    ids = np.fromiter(map(index.__getitem__, chain.from_iterable(sentences())), np.int32)
     if len(index) == 2:
         raise ValueError(f"text: no words in {number} lines")
-    return np.array(ids, np.int32), Vocabulary(tuple(index))
+    return ids, Vocabulary(tuple(index))
