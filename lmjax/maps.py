@@ -210,7 +210,6 @@ def _backward(maps, reverse, primals, cotangents, mask, kept):
         states,
     )
     inner = [jnp.zeros((length, n, lanes), z.dtype) for _ in maps.stages[1:]]  # what later stages multiply
-
     time = (lambda i: i) if reverse else (lambda i: length - 1 - i)
 
     def body(i, carry):

@@ -59,22 +59,22 @@ def test_loss_without_dropout_is_minus_log_prob(lm, key):
 
 @pytest.mark.parametrize("make", [cells.rnn, cells.lstm, cells.gru, cells.mingru, cells.diagonal])
 def test_parameters_in_half_precision(make, key):
-    """Cast to bfloat16 (8 bits) inside the loss: states and loss stay in single precision, errors near 2^-8."""
-    lm = models.recurrent(make(16, 16), vocab_size=40)
+    """In bfloat16 (8 bits) states, loss and gradient stay in single precision, with errors near 2^-8."""
     k_params, k_tokens = jax.random.split(key)
-    params = jax.tree.map(lambda x: x.astype(jnp.float32), lm.init(k_params))
+    model = partial(models.recurrent, make(16, 16), vocab_size=40)
+    params = jax.tree.map(lambda x: x.astype(jnp.float32), model().init(k_params))
     tokens = jax.random.randint(k_tokens, (21, 8), 0, 40)
 
     @partial(jax.jit, static_argnums=0)
-    def everything(dtype):
+    def everything(lm):
         def mean_loss(params):
-            cast = jax.tree.map(lambda x: x.astype(dtype), params)
-            final, losses = models.loss(lm, cast, lm.cell.start(cast.cell, (8,)), tokens[:-1], tokens[1:], key)
+            state = lm.cell.start(params.cell, (8,))
+            final, losses = models.loss(lm, params, state, tokens[:-1], tokens[1:], key)
             return losses.mean(), (final, losses)
 
         return jax.grad(mean_loss, has_aux=True)(params)
 
-    half, single = everything(jnp.bfloat16), everything(jnp.float32)
+    half, single = everything(model(dtype=jnp.bfloat16)), everything(model())
     assert {x.dtype for x in jax.tree.leaves(half)} == {jnp.dtype(jnp.float32)}
     error = lambda a, b: optax.tree.norm(optax.tree.sub(a, b)) / optax.tree.norm(b)
     (gradient, (final, losses)), (exact_gradient, (exact_final, exact_losses)) = half, single

@@ -20,6 +20,7 @@ def recurrent(
     head: Head | None = None,
     dropout: Dropout = Dropout(),
     segment: int | None = None,
+    dtype=None,
 ) -> LanguageModel:
     """Return the recurrent language model.
 
@@ -33,6 +34,8 @@ def recurrent(
         dropout: rates for training.
         segment: length k of the segments that training computes a second time on its way back, see
             `unroll`: for sequences too long for memory; k near sqrt(T) takes least.
+        dtype: precision of the products in training, `jnp.bfloat16` where the backend gains from it (a
+            CPU without such instructions does not); what is trained, scored and saved stays float32.
 
     >>> from lmjax import cells
     >>> lm = recurrent(cells.lstm(4, 4), vocab_size=10)
@@ -63,4 +66,4 @@ def recurrent(
         embed = jax.random.uniform(k_embed, (vocab_size, size), minval=-0.1, maxval=0.1)
         return Params(embed, cell.init(k_cell), output.init(k_head))
 
-    return LanguageModel(init, lookup, cell, output, dropout, segment)
+    return LanguageModel(init, lookup, cell, output, dropout, segment, dtype)
