@@ -222,18 +222,20 @@ def _backward(maps, reverse, primals, cotangents, mask, kept):
             zero, ct_state = ct_state, jax.tree.map(partial(jnp.where, mask[t]), ct_state, ct)
             ct = jax.tree.map(partial(jnp.where, mask[t]), ct, zero)
         h, pull_hidden = jax.vjp(_by_column(maps.hidden), state)
-        out, pulls = (h,), []
-        for k, (stage, at) in enumerate(zip(maps.stages, columns, strict=True)):
-            inner = [v.at[t].set(out[0]) if j == k - 1 else v for j, v in enumerate(inner)]
+        out, vs, pulls = (h,), [], []
+        for stage, at in zip(maps.stages, columns, strict=True):
+            v, *kept = out
             blocks = [z_t[j : j + n] for j in range(at.z.start, at.z.stop, n)]
-            out, pull = jax.vjp(_by_column(stage.gates), state, *blocks, *out[1:])
+            out, pull = jax.vjp(_by_column(stage.gates), state, *blocks, *kept)
+            vs.append(v)
             pulls.append(pull)
-        for at, pull in reversed(list(zip(columns, pulls, strict=True))):
+        inner = [all_v.at[t].set(v.astype(z.dtype)) for all_v, v in zip(inner, vs[1:], strict=True)]
+        for at, v, pull in reversed(list(zip(columns, vs, pulls, strict=True))):
             ct_gates, *cts = pull(ct)
             k = (at.z.stop - at.z.start) // n
             ct_state, z = _add(ct_state, ct_gates), _write(z, cts[:k], t, at.z.start)
             dz = lax.dynamic_slice(z, (t, at.z_h.start, 0), (1, at.z_h.stop - at.z_h.start, lanes))[0]
-            ct = (_dot(params.w_h[:, at.h], dz, dtype), *cts[k:])
+            ct = (_dot(params.w_h[:, at.h], dz, dtype).astype(v.dtype), *cts[k:])
         return _add(ct_state, *pull_hidden(ct[0])), z[time(jnp.minimum(i + 1, length - 1))], z, inner
 
     ct_state, _, dz, inner = lax.fori_loop(0, length, body, (ct_final, z[time(0)], z, inner))

@@ -54,6 +54,14 @@ def test_one_trace_serves_the_whole_run(corpus, head):
     assert len(seen) == len(perplexity) == (90 if head == "softmax" else 0) and len(valid) == 3
 
 
+@pytest.mark.parametrize("head", [heads.softmax(4, len(VOCAB)), heads.sampled(4, len(VOCAB), samples=3)])
+def test_training_in_half_precision_keeps_single_precision_parameters(corpus, head):
+    lm = models.recurrent(cells.gru(4, 4), vocab_size=len(VOCAB), head=head, dtype=jnp.bfloat16)
+    run = fit(corpus, lm)
+    assert np.isfinite(run.valid) and run.valid < len(VOCAB)
+    assert jnp.bfloat16 not in {x.dtype for x in jax.tree.leaves((run.params, run.opt))}
+
+
 def test_one_step_is_sgd_on_the_clipped_mean_loss(corpus, key):
     transform = train.optimizer("sgd", 0.5, max_norm=0.1)
     state = train.start(LM, transform, key, 5)

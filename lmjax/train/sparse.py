@@ -25,6 +25,15 @@ class Rows:
         """Return what indexing does; the whole table's `take` marks ids out of range."""
         return self[ids]
 
+    @property
+    def dtype(self):
+        """That of the rows."""
+        return self.rows.dtype
+
+    def astype(self, dtype):
+        """Return the rows in another precision."""
+        return Rows(self.rows.astype(dtype), self.ids)
+
 
 def used(parts: Params, tree):
     """Return, for each leaf of parameters and optimiser state, the distinct ids of the rows used, `...` for all.
