@@ -24,9 +24,9 @@ key = jax.random.key(0)
 # %% [markdown]
 # ## The full softmax, without all its logits
 #
-# $\log P(w) = u_w \cdot y - \log \sum_v e^{u_v \cdot y}$ needs one logit and one sum. The sum can be taken over
-# blocks of the vocabulary, and made once more in the backward pass: then the logits of a batch are never all in
-# memory. The library does so by itself where there are more than $2^{26}$ of them.
+# $\log P(w) = u_w \cdot y - \log \sum_v e^{u_v \cdot y}$ needs one logit and one sum, its gradient the probabilities
+# that the sum has just made. So both are made together, for a block of 256 positions or some more at a time, and the
+# logits of a batch are never all in memory: what grows with $V$ here are the gradient of the weights and one block.
 
 # %%
 n, positions = (4, 16) if FAST else (64, 2048)

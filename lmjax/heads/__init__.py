@@ -3,7 +3,7 @@
 from lmjax.heads.adaptive import Adaptive, Tail, adaptive, default_cutoffs
 from lmjax.heads.head import Head
 from lmjax.heads.sampled import sampled, sampled_loss, zipf_log_prob, zipf_sample
-from lmjax.heads.softmax import Softmax, softmax, softmax_log_prob, tied
+from lmjax.heads.softmax import Softmax, softmax, softmax_log_prob, softmax_loss, tied
 
 __all__ = [
     "Adaptive",
@@ -16,6 +16,7 @@ __all__ = [
     "sampled_loss",
     "softmax",
     "softmax_log_prob",
+    "softmax_loss",
     "tied",
     "zipf_log_prob",
     "zipf_sample",

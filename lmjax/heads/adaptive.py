@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lmjax.heads.head import Head
-from lmjax.heads.softmax import softmax_log_prob
+from lmjax.heads.softmax import softmax_log_prob, softmax_loss
 
 __all__ = ["Adaptive", "Tail", "adaptive", "default_cutoffs"]
 
@@ -87,19 +87,20 @@ def adaptive(n: int, vocab_size: int, *, cutoffs: tuple[int, ...] | None = None,
         ]
         return jnp.concatenate([top[..., :first], *rare], -1)
 
-    def log_prob(at, params, y, token):
+    def score(top, tails, params, y, token):
         y, ids = y.reshape(-1, n).astype(jnp.result_type(y, params.head.w)), token.reshape(-1)
         cluster = jnp.searchsorted(jnp.array(cuts, int), ids, side="right")  # 0 where none
-        logp = _log_prob(params.head.w, y, jnp.where(cluster > 0, first + cluster - 1, ids))
+        w = params.head.w
+        logp = top(w, jnp.zeros(len(w), w.dtype), y, jnp.where(cluster > 0, first + cluster - 1, ids))
         for j, tail in enumerate(params.head.tails, 1):
-            logp += at(cluster == j, tail, y, jnp.clip(ids - edges[j], 0, len(tail.w) - 1))
+            logp += tails(cluster == j, tail, y, jnp.clip(ids - edges[j], 0, len(tail.w) - 1))
         return logp.reshape(token.shape)
 
     return Head(
         init=init,
         log_probs=log_probs,
-        log_prob=partial(log_prob, _everywhere),
-        loss=lambda params, y, token, key: -log_prob(_where_needed, params, y, token),
+        log_prob=partial(score, softmax_log_prob, _everywhere),
+        loss=lambda params, y, token, key: -score(lambda *at: -softmax_loss(*at), _where_needed, params, y, token),
     )
 
 
@@ -114,12 +115,8 @@ def default_cutoffs(vocab_size: int) -> tuple[int, ...]:
     return tuple(2000 * 5**j for j in range(20) if 2000 * 5**j < vocab_size)
 
 
-def _log_prob(w, y, token):
-    return softmax_log_prob(w, jnp.zeros(len(w), w.dtype), y, token)
-
-
 def _tail_log_prob(tail, y, token):
-    return _log_prob(tail.w, y @ tail.project, token)
+    return softmax_log_prob(tail.w, jnp.zeros(len(tail.w), y.dtype), y @ tail.project, token)
 
 
 def _everywhere(mask, tail, y, token):

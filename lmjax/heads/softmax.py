@@ -9,10 +9,10 @@ from jax import lax
 
 from lmjax.heads.head import Head
 
-__all__ = ["Softmax", "softmax", "softmax_log_prob", "tied"]
+__all__ = ["Softmax", "softmax", "softmax_log_prob", "softmax_loss", "tied"]
 
-LOGITS = 2**26  # a batch with more logits than this (256 MB of float32) never has them all in memory
-BLOCK = 1024  # words at a time then
+LOGITS = 2**21  # so many (8 MB of float32) stay in a cache,
+POSITIONS = 256  # and products of so many rows run at full speed
 
 
 class Softmax(NamedTuple):
@@ -26,8 +26,7 @@ class Softmax(NamedTuple):
 def softmax(n: int, vocab_size: int) -> Head:
     """Return the full softmax: log P(w | y) = u_w . y + b_w - log sum_v exp(u_v . y + b_v).
 
-    `log_prob` and `loss` of a batch with very many logits go through the vocabulary in blocks, see
-    `softmax_log_prob`.
+    `log_prob` is `softmax_log_prob`, `loss` is `softmax_loss`: neither has all logits in memory at once.
 
     Args:
         n: size of the features y.
@@ -65,7 +64,10 @@ def _full(init, weights) -> Head:
     def log_prob(params, y, token):
         return softmax_log_prob(*weights(params), y, token)
 
-    return Head(init, log_probs, log_prob, loss=lambda params, y, token, key: -log_prob(params, y, token))
+    def loss(params, y, token, key):
+        return softmax_loss(*weights(params), y, token)
+
+    return Head(init, log_probs, log_prob, loss)
 
 
 def softmax_log_prob(w, b, y, token):
@@ -73,9 +75,8 @@ def softmax_log_prob(w, b, y, token):
 
         log P(w | y) = u_w . y + b_w - log sum_v exp(u_v . y + b_v)
 
-    Up to `LOGITS` = 2^26 logits (256 MB of float32) they are held in memory, once, for the backward pass.
-    More are made, summed and dropped in blocks of `BLOCK` words, and made again in the backward pass: the
-    memory no longer grows with V, for up to a fifth more time. The blocked form has no forward-mode derivative.
+    A block of positions at a time: `POSITIONS` = 256, or as many as have `LOGITS` = 2^21 logits together. Where
+    there are more, a backward pass makes each block's logits again.
 
     Args:
         w: `[V, n]`.
@@ -88,14 +89,42 @@ def softmax_log_prob(w, b, y, token):
 
     >>> softmax_log_prob(jnp.eye(3), jnp.zeros(3), jnp.zeros((2, 3)), jnp.array([0, 2])).round(3).tolist()
     [-1.099, -1.099]
-
-    References: Milakov and Gimelshein (2018) for the sum in blocks.
     """
-    w, b, y = (x.astype(jnp.result_type(w, b, y)) for x in (w, b, y))
+    w, b, y = _promoted(w, b, y)
     flat, ids = y.reshape(-1, y.shape[-1]), token.reshape(-1)
-    whole = len(flat) * len(w) <= LOGITS
-    logp = _score(w, b, flat, ids) - _logsumexp(w, b, flat) if whole else _blocked(w, b, flat, ids)
+    at = lambda y, token: _score(w, b, y, token) - _logsumexp(w, b, y)
+    size = _positions(w)
+    if len(ids) <= size:
+        logp = at(flat, ids)
+    else:
+        logp = lax.map(jax.checkpoint(lambda args: at(*args)), (flat, ids), batch_size=size)
     return logp.reshape(token.shape)
+
+
+def softmax_loss(w, b, y, token):
+    """Return `-softmax_log_prob(w, b, y, token)`, for training.
+
+    Its gradient is made on the way forward, each block's while its logits are in a cache,
+
+        d/dy = sum_v p_v u_v - u_w,    d/du_v = (p_v - [v = w]) y,    d/db_v = p_v - [v = w],
+
+    as that of the sum over positions: three products in all, and no logits kept. On the way back it is scaled
+    by dL/dloss if that is the same at every position, as a mean makes it. If it is not, as where some positions
+    are masked, `softmax_log_prob` is differentiated in its place: exact too, in six products.
+
+    >>> softmax_loss(jnp.eye(3), jnp.zeros(3), jnp.zeros((2, 3)), jnp.array([0, 2])).round(3).tolist()
+    [1.099, 1.099]
+    """
+    w, b, y = _promoted(w, b, y)
+    return _loss(w, b, y.reshape(-1, y.shape[-1]), token.reshape(-1)).reshape(token.shape)
+
+
+def _promoted(*arrays):
+    return (x.astype(jnp.result_type(*arrays)) for x in arrays)
+
+
+def _positions(w) -> int:
+    return max(POSITIONS, LOGITS // len(w))
 
 
 def _score(w, b, y, token):
@@ -104,7 +133,7 @@ def _score(w, b, y, token):
 
 @jax.custom_jvp
 def _logsumexp(w, b, y):
-    """Return log sum_v exp(u_v . y + b_v), with a derivative that never scales the `[N, V]` exponentials."""
+    """Return log sum_v exp(u_v . y + b_v), with a derivative that never scales the exponentials."""
     return _sum_exp(w, b, y)[0]
 
 
@@ -119,49 +148,43 @@ def _sum_exp(w, b, y):
     z = y @ w.T + b
     m = z.max(-1, keepdims=True)
     e = jnp.exp(z - m)
-    s = e.sum(-1)
-    return m[:, 0] + jnp.log(s), e, s
+    s = jnp.dot(e, jnp.ones_like(b), precision="highest")  # XLA's CPU backend makes exp within a sum slow
+    return m[..., 0] + jnp.log(s), e, s
 
 
 @jax.custom_vjp
-def _blocked(w, b, y, token):
-    return _blocked_forward(w, b, y, token)[0]
+def _loss(w, b, y, token):
+    return -softmax_log_prob(w, b, y, token)
 
 
-def _blocked_forward(w, b, y, token):
-    def more(total, start, size):
-        w_k, b_k = _rows(w, start, size), _rows(b, start, size)
-        return jnp.logaddexp(total, jax.nn.logsumexp(w_k @ y.T + b_k[:, None], 0))
+def _loss_forward(w, b, y, token):
+    def more(carry, start, size):
+        dw, db, *rows = carry
+        y_k, token_k = (lax.dynamic_slice_in_dim(x, start, size) for x in (y, token))
+        value, e, s = _sum_exp(w, b, y_k)
+        new = (e @ w) / s[:, None] - w[token_k], value - _score(w, b, y_k, token_k)
+        rows = [lax.dynamic_update_slice_in_dim(all_x, x, start, 0) for all_x, x in zip(rows, new, strict=True)]
+        return dw + e.T @ (y_k / s[:, None]), db + (1 / s) @ e, *rows
 
-    total = _over_blocks(len(w), more, jnp.full(len(y), -jnp.inf, y.dtype))
-    return _score(w, b, y, token) - total, (w, b, y, token, total)
-
-
-def _blocked_backward(kept, g):
-    w, b, y, token, total = kept
-    gy = g[:, None] * y
-
-    def more(gradients, start, size):
-        dw, db, dy = gradients
-        w_k, b_k = _rows(w, start, size), _rows(b, start, size)
-        p = jnp.exp(w_k @ y.T + b_k[:, None] - total)  # [size, N]
-        put = lambda x, x_k: lax.dynamic_update_slice_in_dim(x, -x_k, start, 0)
-        return put(dw, p @ gy), put(db, p @ g), dy - w_k.T @ p
-
-    dw, db, dy = _over_blocks(len(w), more, (jnp.zeros_like(w), jnp.zeros_like(b), jnp.zeros_like(y.T)))
-    return dw.at[token].add(gy), db.at[token].add(g), g[:, None] * (w[token] + dy.T), None
+    zeros = jnp.zeros_like(w), jnp.zeros_like(b), jnp.zeros_like(y), jnp.zeros(len(y), y.dtype)
+    size = min(_positions(w), len(y))
+    whole, rest = divmod(len(y), max(size, 1))
+    carry = lax.fori_loop(0, whole, lambda k, carry: more(carry, k * size, size), zeros)
+    dw, db, dy, losses = more(carry, whole * size, rest) if rest else carry
+    return losses, (w, b, y, token, dw, db, dy)
 
 
-_blocked.defvjp(_blocked_forward, _blocked_backward)
+def _loss_backward(kept, g):
+    w, b, y, token, dw, db, dy = kept
+
+    def alike(g):
+        c = g[:1].sum()
+        return (dw * c).at[token].add(-c * y), (db * c).at[token].add(-c), dy * c
+
+    def each(g):
+        return jax.vjp(lambda *args: -softmax_log_prob(*args, token), w, b, y)[1](g)
+
+    return *lax.cond((g == g[:1]).all(), alike, each, g), None
 
 
-def _rows(x, start, size):
-    return lax.dynamic_slice_in_dim(x, start, size)
-
-
-def _over_blocks(length, body, carry):
-    """Fold `body(carry, start, size)` over blocks of a range; the last may be shorter."""
-    size = min(BLOCK, length)
-    whole, rest = divmod(length, size)
-    carry = lax.fori_loop(0, whole, lambda k, carry: body(carry, k * size, size), carry)
-    return body(carry, whole * size, rest) if rest else carry
+_loss.defvjp(_loss_forward, _loss_backward)
