@@ -57,32 +57,49 @@ class Maps(NamedTuple):
 
 
 class _Columns(NamedTuple):
-    """Where the blocks of a stage lie."""
+    """Where blocks lie; a slice is empty where they do not read that."""
 
     x: slice  # in w_x
     h: slice  # in w_h
-    z: slice  # in b: all,
-    z_x: slice  # those that read x,
-    z_h: slice  # those that read h,
-    only_h: slice  # those that read h alone
+    z: slice  # in b
+    groups: tuple[_Columns, ...] = ()  # of a stage: blocks that read the same
 
 
 def _columns(stages, n) -> list[_Columns]:
-    x = h = z = 0
-    columns = []
+    """Return those of each stage."""
+    columns, x, h, z = [], 0, 0, 0
     for s in stages:
-        by_x, by_h, end = s.x + s.both, s.both + s.h, s.x + s.both + s.h
-        edges = (x, x + by_x), (h, h + by_h), (z, z + end), (z, z + by_x), (z + s.x, z + end), (z + by_x, z + end)
-        columns.append(_Columns(*(slice(n * i, n * j) for i, j in edges)))
-        x, h, z = x + by_x, h + by_h, z + end
+        begin, groups = (x, h, z), []
+        for size, by_x, by_h in ((s.x, 1, 0), (s.both, 1, 1), (s.h, 0, 1)):
+            edges = (x, x + size * by_x), (h, h + size * by_h), (z, z + size)
+            (_, x), (_, h), (_, z) = edges
+            if size:
+                groups.append(_columns_of(n, edges))
+        columns.append(_columns_of(n, zip(begin, (x, h, z), strict=True))._replace(groups=tuple(groups)))
     return columns
 
 
-def _blocks(stage, n, from_x, from_h, b, axis):
-    """Return the blocks z of a stage from x W_x + b, h W_h and the b of those that read h alone."""
-    parts = lambda z: [lax.slice_in_dim(z, i, i + n, axis=axis) for i in range(0, z.shape[axis], n)]
-    x, h = parts(from_x), parts(from_h)
-    return [*x[: stage.x], *map(jnp.add, x[stage.x :], h), *map(jnp.add, h[stage.both :], parts(b))]
+def _columns_of(n, edges) -> _Columns:
+    x, h, z = (slice(n * i, n * j) for i, j in edges)
+    return _Columns(x, h, z)
+
+
+def _size(where: slice) -> int:
+    return where.stop - where.start
+
+
+def _within(part: slice, whole: slice) -> slice:
+    return slice(part.start - whole.start, part.stop - whole.start)
+
+
+def _blocks(at: _Columns, n, from_x, from_h, axis):
+    """Return the blocks z of a stage: to what `from_x` has of each group, x W_x + b, its part of h W_h is added."""
+    take = lambda a, where: lax.slice_in_dim(a, where.start, where.stop, axis=axis)
+    blocks = []
+    for g, z in zip(at.groups, from_x, strict=True):
+        z = z + take(from_h, _within(g.h, at.h)) if _size(g.h) else z
+        blocks += [take(z, slice(j, j + n)) for j in range(0, _size(g.z), n)]
+    return blocks
 
 
 def _dot(a, b, dtype):
@@ -101,8 +118,8 @@ def select(valid, x, y):
 
 def encode(maps: Maps, params: Linear, xs):
     """Return x W_x + b of every block that reads x, `[..., k_x n]`."""
-    b = [params.b[at.z_x] for at in _columns(maps.stages, len(params.w_h))]
-    return _dot(xs, params.w_x, params.w_x.dtype) + jnp.concatenate(b)
+    groups = [g for at in _columns(maps.stages, len(params.w_h)) for g in at.groups]
+    return _dot(xs, params.w_x, params.w_x.dtype) + jnp.concatenate([params.b[g.z] for g in groups if _size(g.x)])
 
 
 def step(maps: Maps, params: Linear, state, x):
@@ -111,8 +128,9 @@ def step(maps: Maps, params: Linear, state, x):
     out: tuple = (maps.hidden(state),)
     for stage, at in zip(maps.stages, _columns(maps.stages, n), strict=True):
         v, *kept = out
+        from_x = [x[..., g.x] if _size(g.x) else params.b[g.z] for g in at.groups]
         from_h = _dot(v, params.w_h[:, at.h], params.w_h.dtype)
-        out = stage.gates(state, *_blocks(stage, n, x[..., at.x], from_h, params.b[at.only_h], -1), *kept)
+        out = stage.gates(state, *_blocks(at, n, from_x, from_h, -1), *kept)
     return out
 
 
@@ -135,12 +153,13 @@ def scan(maps: Maps, reverse, params: Linear, state, xs, mask):
 def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
     """Run the steps over time, t = 1..T; return `(final, states)`.
 
-    The vectors of all B sequences are the columns of a matrix `[n, B]`, and every product has its
-    weights, row-major, on the left: z_t = W_x^T x_t + W_h^T h_{t-1} + b. From `AHEAD` weights on the
-    products with x are made before the loop, for all T at once; below that they cost less inside it. Kept
-    for the way back are the states and the z alone.
+    The vectors of all B sequences are the columns of a matrix `[n, B]` within a step, and the products there
+    have their weights, row-major, on the left: z_t = W_x^T x_t + W_h^T h_{t-1} + b. From `AHEAD` weights on
+    those with x are made before the loop, for all T at once, in the memory that z then takes; below that they
+    cost less inside it, where the next step's do not wait for this one's gates. Kept for the way back are the
+    states and the z alone.
 
-    The way back computes the gates again, puts dL/dz_t in the place of z_t, and carries
+    The way back computes the gates again, puts dL/dz_t as rows `[B, k n]` in the place of z_t, and carries
 
         dL/dh_{t-1} = W_h dL/dz_t + (what comes through the gates).
 
@@ -161,33 +180,45 @@ def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
 def _forward(maps, reverse, params, state, xs, mask):
     length, batch = len(xs), xs.shape[1:-1]
     lanes, n, dtype = math.prod(batch), len(params.w_h), params.w_h.dtype
-    columns = _columns(maps.stages, n)
+    columns, time, mask = _columns(maps.stages, n), _time(length, reverse), _lanes(mask, batch)
     w_x, w_h = _held(([params.w_x[:, at.x].T for at in columns], [params.w_h[:, at.h].T for at in columns]))
-    z = jnp.zeros((length, len(params.b), lanes), jnp.promote_types(dtype, jnp.float32))
-    xs_lanes, coming = xs.reshape(length, lanes, -1), lambda t: None
-    ahead = params.w_x.size >= AHEAD
-    if ahead:
-        products = _dot(xs_lanes.reshape(length * lanes, -1), params.w_x, dtype)
-        products = _held(products.reshape(length, lanes, -1).swapaxes(1, 2))
-        coming = lambda t: lax.dynamic_index_in_dim(products, t, 0, keepdims=False)
+    xs_lanes, ahead = xs.reshape(length, lanes, -1), params.w_x.size >= AHEAD
 
-    def body(carry, at_t):
-        (state, product, z), (t, x, valid) = carry, at_t
-        out = (_by_column(maps.hidden)(state),)
-        for stage, at, u, w in zip(maps.stages, columns, w_x, w_h, strict=True):
+    def room(g):
+        """Return memory for z of a group `[T, k n B]`, with the products with x in it if they are made ahead."""
+        if not (ahead and _size(g.x)):
+            return jnp.zeros((length, _size(g.z) * lanes), jnp.promote_types(dtype, jnp.float32))
+        products = _dot(xs_lanes.reshape(length * lanes, -1), params.w_x[:, g.x], dtype)
+        return products.reshape(length, lanes, -1).swapaxes(1, 2).reshape(length, -1)
+
+    def coming(zs, i):
+        """Return x W_x of a turn by stage. Asked for a turn before: reading z in the turn that writes it copies it."""
+        t = time(jnp.minimum(i, length - 1))
+        if ahead:
+            return [[z.reshape(-1, lanes) for z in z_t] for z_t in _at(zs, t)]
+        return [_dot(u, _at(xs_lanes, t).T, dtype) for u in w_x]
+
+    def body(i, carry):
+        (state, states, zs, products), t = carry, time(i)
+        out, zs = (_by_column(maps.hidden)(state),), [list(z) for z in zs]
+        for k, (stage, at, w) in enumerate(zip(maps.stages, columns, w_h, strict=True)):
             v, *kept = out
-            from_x = (product[at.x] if ahead else _dot(u, x.T, dtype)) + params.b[at.z_x, None]
-            blocks = _blocks(stage, n, from_x, _dot(w, v, dtype), params.b[at.only_h, None], 0)
-            z = _write(z, blocks, t, at.z.start)
-            out = _by_column(stage.gates)(state, *blocks, *kept)
-        new = out if valid is None else jax.tree.map(partial(jnp.where, valid), out, state)
-        return (new, coming(jnp.maximum(t - 1, 0) if reverse else jnp.minimum(t + 1, length - 1)), z), new
+            x = products[k] if ahead else [products[k][_within(g.x, at.x)] for g in at.groups]
+            from_x = [params.b[g.z, None] + (x[j] if _size(g.x) else 0) for j, g in enumerate(at.groups)]
+            blocks = _blocks(at, n, from_x, _dot(w, v, dtype), 0)
+            out, rest = _by_column(stage.gates)(state, *blocks, *kept), iter(blocks)
+            for j, g in enumerate(at.groups):
+                for m in range(0, _size(g.z), n):  # one by one: a concatenation would not be vectorised
+                    zs[k][j] = lax.dynamic_update_slice(zs[k][j], next(rest).reshape(1, -1), (t, m * lanes))
+        new = out if mask is None else jax.tree.map(partial(jnp.where, mask[t]), out, state)
+        states = jax.tree.map(lambda ss, s: ss.at[t + (not reverse)].set(s), states, new)
+        return new, states, zs, coming(zs, i + 1)
 
-    at_t = jnp.arange(length), xs_lanes, _lanes(mask, batch)
-    first = _to_columns(state, batch), coming(length - 1 if reverse else 0), z
-    (final, _, z), states = lax.scan(body, first, at_t, reverse=reverse)
-    saved = params, state, xs, mask, lax.stop_gradient((states, z))
-    return _from_columns((final, states), batch), saved
+    first, zs = _to_columns(state, batch), [[room(g) for g in at.groups] for at in columns]
+    states = jax.tree.map(lambda s: jnp.zeros((length + 1, *s.shape), s.dtype).at[-1 if reverse else 0].set(s), first)
+    final, states, zs, _ = lax.fori_loop(0, length, body, (first, states, zs, coming(zs, 0)))
+    saved = params, state, xs, mask, lax.stop_gradient((states, zs))
+    return _from_columns((final, _but_one(states, first=not reverse)), batch), saved
 
 
 def _run_backward(maps, reverse, saved, cotangents):
@@ -201,52 +232,57 @@ def _backward(maps, reverse, primals, cotangents, mask, kept):
     params, state, xs = primals
     length, batch = len(xs), xs.shape[1:-1]
     lanes, n, dtype = math.prod(batch), len(params.w_h), params.w_h.dtype
-    columns = _columns(maps.stages, n)
-    (states, z), mask = kept, _lanes(mask, batch)
-    ct_final, ct_states = _to_columns(cotangents, batch)
-    previous = jax.tree.map(
-        lambda s, ss: jnp.concatenate([ss[1:], s[None]] if reverse else [s[None], ss[:-1]]),
-        _to_columns(state, batch),
-        states,
-    )
-    inner = [jnp.zeros((length, n, lanes), z.dtype) for _ in maps.stages[1:]]  # what later stages multiply
-    time = (lambda i: i) if reverse else (lambda i: length - 1 - i)
+    columns, time = _columns(maps.stages, n), _time(length, not reverse)
+    states, zs = kept
+    ct_final, ct_states = _to_columns(cotangents[0], batch), cotangents[1]
+    ct_states, zs = jax.tree.map(lambda a: a.reshape(length, lanes, -1), (ct_states, zs))
+    wide = jax.tree.leaves(zs)[0].dtype
+    inner = [jnp.zeros((length, n, lanes), wide) for _ in maps.stages[1:]]  # what later stages multiply
+    room = [jnp.zeros((_size(at.z), lanes), wide) for at in columns]  # for dL/dz of a stage
 
     def body(i, carry):
-        ct, z_t, z, inner = carry  # z_t was read a step ago: to read z and write to it in one step copies all of z
-        t = time(i)
-        at_t = lambda tree: jax.tree.map(lambda a: a[t], tree)
-        state, ct = at_t(previous), _add(ct, at_t(ct_states))
+        (ct, z_t, zs, inner, room), t = carry, time(i)  # z_t was read a turn ago, see `coming`
+        state, zs, room = _at(states, t + reverse), [list(z) for z in zs], list(room)
+        ct = jax.tree.map(lambda c, direct: c + direct.T, ct, _at(ct_states, t))
         ct_state = jax.tree.map(jnp.zeros_like, ct)
         if mask is not None:
             zero, ct_state = ct_state, jax.tree.map(partial(jnp.where, mask[t]), ct_state, ct)
             ct = jax.tree.map(partial(jnp.where, mask[t]), ct, zero)
         h, pull_hidden = jax.vjp(_by_column(maps.hidden), state)
         out, vs, pulls = (h,), [], []
-        for stage, at in zip(maps.stages, columns, strict=True):
+        for stage, groups in zip(maps.stages, z_t, strict=True):
             v, *kept = out
-            blocks = [z_t[j : j + n] for j in range(at.z.start, at.z.stop, n)]
+            blocks = [block for z in groups for block in z.reshape(-1, n, lanes)]
             out, pull = jax.vjp(_by_column(stage.gates), state, *blocks, *kept)
             vs.append(v)
             pulls.append(pull)
-        inner = [all_v.at[t].set(v.astype(z.dtype)) for all_v, v in zip(inner, vs[1:], strict=True)]
-        for at, v, pull in reversed(list(zip(columns, vs, pulls, strict=True))):
-            ct_gates, *cts = pull(ct)
-            k = (at.z.stop - at.z.start) // n
-            ct_state, z = _add(ct_state, ct_gates), _write(z, cts[:k], t, at.z.start)
-            dz = lax.dynamic_slice(z, (t, at.z_h.start, 0), (1, at.z_h.stop - at.z_h.start, lanes))[0]
-            ct = (_dot(params.w_h[:, at.h], dz, dtype).astype(v.dtype), *cts[k:])
-        return _add(ct_state, *pull_hidden(ct[0])), z[time(jnp.minimum(i + 1, length - 1))], z, inner
+        inner = [all_v.at[t].set(v.astype(wide)) for all_v, v in zip(inner, vs[1:], strict=True)]
+        for k, at in reversed(list(enumerate(columns))):
+            ct_gates, *cts = pulls[k](ct)
+            ct_state, blocks = _add(ct_state, ct_gates), _size(at.z) // n
+            for m, block in enumerate(cts[:blocks]):
+                room[k] = lax.dynamic_update_slice(room[k], block, (m * n, 0))
+            dz = _held(room[k].T)
+            for j, g in enumerate(at.groups):
+                zs[k][j] = zs[k][j].at[t].set(dz[:, _within(g.z, at.z)])
+            by_h = dz[:, _size(at.z) - _size(at.h) :]  # the blocks that read h are the last
+            ct = (_dot(params.w_h[:, at.h], by_h.T, dtype).astype(vs[k].dtype), *cts[blocks:])
+        return _add(ct_state, *pull_hidden(ct[0])), _at(zs, time(jnp.minimum(i + 1, length - 1))), zs, inner, room
 
-    ct_state, _, dz, inner = lax.fori_loop(0, length, body, (ct_final, z[time(0)], z, inner))
-    rows = lambda a: _held(a.swapaxes(1, 2).reshape(length * lanes, -1))  # [T, m, B] -> [T B, m]
-    dz, x = rows(dz), _held(xs.reshape(length * lanes, -1).T)
-    hs = [jax.vmap(_by_column(maps.hidden))(previous), *inner]
-    hs = [_held(h.swapaxes(0, 1).reshape(n, -1)) for h in hs]
-    d_x = [_dot(x, dz[:, at.z_x], dtype) for at in columns]
-    d_h = [_dot(h, dz[:, at.z_h], dtype) for h, at in zip(hs, columns, strict=True)]
-    ct_xs = sum(_dot(dz[:, at.z_x], _held(params.w_x[:, at.x].T), dtype) for at in columns)
-    gradient = Linear(jnp.concatenate(d_x, 1), jnp.concatenate(d_h, 1), dz.sum(0))
+    carry = ct_final, _at(zs, time(0)), zs, inner, room
+    ct_state, _, zs, inner, _ = lax.fori_loop(0, length, body, carry)
+    rows = lambda a: a.reshape(length * lanes, -1)
+    hs = [jax.vmap(_by_column(maps.hidden))(_but_one(states, first=reverse)), *inner]
+    d_x, d_h, d_b, ct_xs = [], [], [], jnp.zeros((), wide)
+    for at, h, dzs in zip(columns, hs, zs, strict=True):
+        for g, dz in zip(at.groups, map(rows, dzs), strict=True):
+            d_b.append(dz.sum(0))
+            if _size(g.x):
+                d_x.append(_dot(rows(xs).T, dz, dtype))
+                ct_xs += _dot(dz, params.w_x[:, g.x].T, dtype)
+            if _size(g.h):
+                d_h.append(_dot(rows(h.swapaxes(1, 2)).T, dz, dtype))
+    gradient = Linear(jnp.concatenate(d_x, 1), jnp.concatenate(d_h, 1), jnp.concatenate(d_b))
     like = lambda a, b: a.reshape(b.shape).astype(b.dtype)
     return jax.tree.map(like, (gradient, _from_columns(ct_state, batch), ct_xs), (params, state, xs))
 
@@ -271,11 +307,18 @@ def _by_column(f):
     return jax.vmap(f, in_axes=-1, out_axes=-1)
 
 
-def _write(z, blocks, t, start):
-    """Put blocks `[n, B]` below each other in z[t], each by itself: a concatenation would not be vectorised."""
-    for i, block in enumerate(blocks):
-        z = lax.dynamic_update_slice(z, block[None], (t, start + i * len(block), 0))
-    return z
+def _time(length, reverse):
+    """Return the function from a loop's turn to the step it makes."""
+    return (lambda i: length - 1 - i) if reverse else lambda i: i
+
+
+def _at(tree, t):
+    return jax.tree.map(lambda a: a[t], tree)
+
+
+def _but_one(states, *, first):
+    """Leave out the first or the last of T + 1 states."""
+    return jax.tree.map(lambda s: s[1:] if first else s[:-1], states)
 
 
 def _to_columns(tree, batch):
