@@ -47,7 +47,13 @@ sys.path.insert(0, str(HERE))
 from works import ALL, CONFIGS, PEERS, WORKS, Size, flops  # noqa: E402
 
 OTHERS = ("gradient-map", "import")
-NAMES = {"linen": "flax linen", "nnx": "flax nnx", "generic": "lmjax generic", "scan": "lax.scan"}
+NAMES = {
+    "linen": "flax linen",
+    "nnx": "flax nnx",
+    "generic": "lmjax generic",
+    "scan": "lax.scan",
+    "products": "products alone",
+}
 BASE = Size(16, 64, 128)
 GROWTH = {"T": (32, BASE), "B": (8, BASE), "H": (64, BASE), "layers": (1, BASE), "V": (2000, BASE._replace(T=32))}
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -119,6 +125,7 @@ def row(work: str, config: str, peer: str, ours: list[dict], theirs: list[dict],
     if operations:
         fractions = [operations / r["seconds"] / r["gemm_flops"] for r in ours]
         result |= {"peak_fraction": float(np.median(fractions)), "gemm_flops": median(ours, "gemm_flops")}
+    if operations and "losses" in theirs[0]:
         (a, a_last), (b, b_last) = (np.array(r[0]["losses"])[[0, -1]] for r in (ours, theirs))
         result["loss_difference"] = float(abs(a - b) / abs(a))
         result["update_difference"] = float(abs((a_last - a) - (b_last - b)) / abs(a_last - a))

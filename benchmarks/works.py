@@ -38,9 +38,10 @@ PEERS = {
     "keras": "keras",
     "generic": "lmjax",  # the cell written by a user as three functions that declare nothing
     "scan": "lmjax",  # our cell through `scan`: lax.scan differentiated by JAX
+    "products": "lmjax",  # the matrix products of our step alone: what stays where all the rest costs nothing
 }
 ALL = tuple(PEERS)
-LIBRARIES = ALL[:-1]
+LIBRARIES = ALL[:-3]
 
 
 class Work(NamedTuple):
@@ -54,9 +55,9 @@ class Work(NamedTuple):
 
 WORKS = {
     "lstm": Work("lstm"),
-    "gru": Work("gru", ("torch", "linen", "nnx", "equinox", "keras", "generic", "scan")),
+    "gru": Work("gru", ("torch", "linen", "nnx", "equinox", "keras", "generic", "scan", "products")),
     "gru-before": Work("gru-before", ("haiku", "keras", "generic", "scan")),
-    "rnn": Work("rnn", ("torch", "linen", "nnx", "keras", "generic", "scan")),
+    "rnn": Work("rnn", ("torch", "linen", "nnx", "keras", "generic", "scan", "products")),
     "lm-10k": Work("lstm", LIBRARIES, 10_000),
     "lm-33k": Work("lstm", LIBRARIES, 33_278),
     "lm-33k-adaptive": Work("lstm", ("torch",), 33_278, "adaptive"),
@@ -384,6 +385,43 @@ def jax_step(by: str, p: Problem):
     return step, seconds
 
 
+def products_step(p: Problem):
+    """Return a step of the bare matrix products, `() -> nothing to compare`, and the seconds its compilation took.
+
+    One after the other in the loops as in ours, with the same operands in the same layouts; no gates, no sums.
+    """
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    from lmjax import maps
+
+    (length, lanes, n), k = p.xs.shape, len(BLOCKS[p.cell])
+    held = lax.optimization_barrier
+
+    def layer(w_x, w_h, xs, dz):
+        ahead, u, w = w_x.size >= maps.AHEAD, held(w_x.T), held(w_h.T)
+        rows = xs.reshape(-1, n)
+
+        def forward(t, carry):
+            h, x = carry
+            return (w @ h)[:n], x if ahead else u @ xs[t].T
+
+        def backward(t, dz_t):  # [B, k n]
+            return lax.dynamic_update_slice(dz_t, (w_h @ dz_t.T).T, (0, 0))
+
+        zero = jnp.zeros((n, lanes)), jnp.zeros((k * n, lanes))
+        out = lax.fori_loop(0, length, forward, zero), lax.fori_loop(0, length, backward, dz[:lanes])
+        return out, rows @ w_x if ahead else None, rows.T @ dz, (rows + 1).T @ dz, dz @ w_x.T
+
+    dz = np.zeros((length * lanes, k * n), np.float32)
+    args = jax.tree.map(jnp.array, ([w[:2] for w in p.layers], p.xs, dz))
+    begin = time.perf_counter()
+    compiled = jax.jit(lambda ws, xs, dz: [layer(*w, xs, dz) for w in ws]).lower(*args).compile()
+    seconds = time.perf_counter() - begin
+    return lambda: jax.block_until_ready(compiled(*args)) and float("nan"), seconds
+
+
 # --- torch ---------------------------------------------------------------------------------------------------------
 
 
@@ -477,10 +515,13 @@ def main(task: dict) -> dict:
     """Build, compile, check and time one program."""
     work, size, by = WORKS[task["work"]], Size(**task["size"]), task["by"]
     p = problem(work, size)
-    step, compile_seconds = torch_step(p) if by == "torch" else jax_step(by, p)
+    build = {"torch": torch_step, "products": products_step}.get(by, partial(jax_step, by))
+    step, compile_seconds = build(p)
     result = measure(step, task.get("seconds", 0.5)) | {"compile_seconds": compile_seconds}
     if by == "lmjax":
         result["gemm_flops"] = gemm_peak()
+    elif by == "products":
+        del result["losses"]
     modules = [sys.modules[name] for name in ("jax", PEERS.get(by, "lmjax")) if name in sys.modules]
     return result | {"versions": {m.__name__: m.__version__ for m in modules}}
 

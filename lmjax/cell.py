@@ -253,8 +253,9 @@ def _run_backward(step, reverse, pullback, cotangents):
 def _record(step, reverse, params, state, inputs, mask):
     """Run the recurrence on the linearised step; return the results and their pullback.
 
-    The residuals of a linearised step are of two kinds: those that vary with t, which the scan stacks,
-    and those that depend on the parameters alone (the weights themselves), which are kept once.
+    The residuals of a linearised step are of three kinds: those that depend on the parameters alone (the
+    weights themselves), which are kept once; those that vary with t, which the scan stacks; and those that
+    others give at the cost of a sum or product, as sigma'(z) = sigma (1 - sigma), which are made again.
     """
     step = _masked(step)
     (params, params_int), (inputs, inputs_int) = _split(params), _split(inputs)
@@ -272,27 +273,40 @@ def _record(step, reverse, params, state, inputs, mask):
     first = (state, zero(inputs), zero(inputs_int), zero(mask))
     jaxpr, shapes = jax.make_jaxpr(linearised, return_shape=True)(params, *first)
     tree = jax.tree.structure(shapes[0])
-    varies = _depends(jaxpr.jaxpr, jaxpr.jaxpr.invars[len(jax.tree.leaves(params)) :])[: tree.num_leaves]
+    names = jaxpr.jaxpr.outvars[: tree.num_leaves]
+    varies = _depends(jaxpr.jaxpr, jaxpr.jaxpr.invars[len(jax.tree.leaves(params)) :])
+    again = _cheap(jaxpr.jaxpr, [v for v in names if isinstance(v, core.Var)])
+    made = {e.outvars[0] for e in again}
+    kinds = [
+        "again" if v and n in made else "stacked" if v else "constant" for n, v in zip(names, varies, strict=False)
+    ]
 
-    def residuals(*args, varying: bool):
+    def residuals(*args, kind: str):
         out = core.jaxpr_as_fun(jaxpr)(*jax.tree.leaves(args))
         state = jax.tree.unflatten(jax.tree.structure(shapes[1]), out[tree.num_leaves :])
-        return [leaf for leaf, v in zip(out, varies, strict=False) if v == varying], state
+        return [leaf for leaf, k in zip(out, kinds, strict=False) if k == kind], state
 
     def body(state, at_t):
-        linear, state = residuals(params, state, *at_t, varying=True)
-        return state, (linear, state)
+        stacked, state = residuals(params, state, *at_t, kind="stacked")
+        return state, (stacked, state)
 
-    final, (varying, states) = lax.scan(body, state, (inputs, inputs_int, mask), reverse=reverse)
-    constant, _ = residuals(params, *first, varying=False)
+    final, (stacked, states) = lax.scan(body, state, (inputs, inputs_int, mask), reverse=reverse)
+    constant, _ = residuals(params, *first, kind="constant")
 
-    def linear_step(constant, varying):
-        kinds = {False: iter(constant), True: iter(varying)}
-        return jax.tree.unflatten(tree, [next(kinds[v]) for v in varies])
+    def linear_step(constant, stacked):
+        rest = {"constant": iter(constant), "stacked": iter(stacked)}
+        leaves = [None if k == "again" else next(rest[k]) for k in kinds]
+        known = {n: leaf for n, leaf in zip(names, leaves, strict=True) if isinstance(n, core.Var) and leaf is not None}
+        for e in again:
+            args = [known[v] if isinstance(v, core.Var) else v.val for v in e.invars]
+            known[e.outvars[0]] = e.primitive.bind(*args, **e.params)
+        return jax.tree.unflatten(
+            tree, [known[n] if k == "again" else x for n, k, x in zip(names, kinds, leaves, strict=True)]
+        )
 
     like = jax.eval_shape(lambda *args: args, params, _split(state)[0], zero(inputs))
     length = len(jax.tree.leaves((inputs, inputs_int))[0])
-    return (final, states), Partial(partial(_pullback, linear_step, like, length, reverse), constant, varying)
+    return (final, states), Partial(partial(_pullback, linear_step, like, length, reverse), constant, stacked)
 
 
 def _pullback(linear_step, like, length, reverse, constant, varying, ct_final, ct_states) -> Gradients:
@@ -311,11 +325,50 @@ def _pullback(linear_step, like, length, reverse, constant, varying, ct_final, c
         return jax.vmap(lambda linear, s, x: linear_step(constant, linear)(params, s, x))(varying, states, xs)
 
     stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((length, *x.shape), x.dtype), like[1:])
-    ct_params, _, ct_inputs = jax.linear_transpose(all_steps, like[0], *stacked)(cts)
+    ct_params, _, ct_inputs = _untransposed(jax.linear_transpose(all_steps, like[0], *stacked), cts)
     return Gradients(ct_params, ct_first, ct_inputs, cts)
 
 
 _run.defvjp(_record, _run_backward)
+
+
+def _cheap(jaxpr, known) -> list:
+    """Return the equations of a jaxpr that make, by sums and products, further variables from the known ones."""
+    known, equations = set(known), []
+    primitives = lax.add_p, lax.sub_p, lax.mul_p, lax.neg_p, lax.integer_pow_p
+    for e in jaxpr.eqns:
+        if e.primitive in primitives and all(v in known for v in e.invars if isinstance(v, core.Var)):
+            known.add(e.outvars[0])
+            equations.append(e)
+    return equations
+
+
+def _untransposed(f, *args):
+    """Evaluate f with every (a b)^T of matrices made as b^T a^T.
+
+    JAX's gradient of W in h W is the transpose of a product, for which XLA would copy the larger operand, dL/dz,
+    in place of h.
+    """
+    closed, shapes = jax.make_jaxpr(f, return_shape=True)(*args)
+    products: dict = {}
+    equations = []
+    for e in closed.jaxpr.eqns:
+        if (
+            e.primitive is lax.dot_general_p
+            and not e.params["dimension_numbers"][1][0]
+            and len(e.outvars[0].aval.shape) == 2
+        ):
+            products[e.outvars[0]] = e
+        product = (
+            products.get(e.invars[0]) if e.primitive is lax.transpose_p and e.params["permutation"] == (1, 0) else None
+        )
+        if product:
+            (of_a, of_b), batch = product.params["dimension_numbers"]
+            parameters = product.params | {"dimension_numbers": ((of_b, of_a), batch)}
+            e = product.replace(invars=product.invars[::-1], outvars=e.outvars, params=parameters)
+        equations.append(e)
+    out = core.jaxpr_as_fun(closed.replace(jaxpr=closed.jaxpr.replace(eqns=equations)))(*jax.tree.leaves(args))
+    return jax.tree.unflatten(jax.tree.structure(shapes), out)
 
 
 def _depends(jaxpr, variables) -> list[bool]:

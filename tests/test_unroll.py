@@ -285,6 +285,16 @@ def test_no_weight_gradient_inside_the_loop(key):
     assert f"f64[{N},{N}]" in "".join(line for line in plain.splitlines() if " dot(" in line and "while/body" in line)
 
 
+def test_what_a_product_gives_again_is_not_kept(key):
+    """sigma' = sigma (1 - sigma) and tanh' = 1 - tanh^2 are made from sigma and tanh, which are kept."""
+    step = lambda w, h, x: jax.nn.sigmoid(x @ w) * h + jax.nn.sigmoid(h @ w) * jnp.tanh(x)
+    cell = Cell(init=None, start=None, step=step)
+    h, xs = jnp.zeros((B, N)), jax.random.normal(key, (T, B, N))
+    _, pullback = record(cell, jnp.eye(N), h, xs)
+    kept = [leaf for leaf in jax.tree.leaves(pullback) if leaf.shape == xs.shape]
+    assert len(kept) == 5  # two gates and a tanh, the state and the input
+
+
 def test_segments_bound_the_memory(key):
     cell = cells.lstm(8, 32)
     params = jax.eval_shape(cell.init, key)
