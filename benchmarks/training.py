@@ -14,8 +14,9 @@ A row: `ratio` is the median over rounds, `low` and `high` the range (rows of gr
 `spread`); `seconds`, `peer_seconds` medians of a step; `peak_fraction` our share of the peak of jnp.dot on 2048 x
 2048 matrices measured in the same processes, counting two operations for each multiply-add of the matrix products
 and three times the forward pass; `peak_mb` the growth of resident memory from before the first step to its highest
-(Linux); `loss_difference` and `update_difference` compare with the peer, relatively, the loss before any update and
-the change of the loss over two updates.
+(Linux), `temp_mb` what the compiled step says it works in; `loss_difference` and `update_difference` compare with
+the peer, relatively, the loss before any update and the change of the loss over two updates. The peer "products
+alone" is the bare matrix products of our step, in its loops: a peer below it is out of reach of any other gates.
 """
 
 import json
@@ -121,7 +122,8 @@ def row(work: str, config: str, peer: str, ours: list[dict], theirs: list[dict],
     result |= {"low": float(ratios.min()), "high": float(ratios.max()), "spread": "range", "rounds": len(ratios)}
     result |= {"peak_fraction": None, "peak_mb": median(ours, "peak_mb"), "peer_peak_mb": median(theirs, "peak_mb")}
     result |= {"seconds": median(ours, "seconds"), "peer_seconds": median(theirs, "seconds")}
-    result |= {f"{k}compile_seconds": median(r, "compile_seconds") for k, r in (("", ours), ("peer_", theirs))}
+    for key in ("compile_seconds", "temp_mb"):
+        result |= {key: median(ours, key), f"peer_{key}": median(theirs, key)}
     if operations:
         fractions = [operations / r["seconds"] / r["gemm_flops"] for r in ours]
         result |= {"peak_fraction": float(np.median(fractions)), "gemm_flops": median(ours, "gemm_flops")}
@@ -207,12 +209,14 @@ def table(rows: list[dict]) -> str:
     def cell(value, form):
         return "" if value is None else f"{value:{form}}"
 
-    head = "work | config | peer | ratio | range | ours ms | peer ms | of GEMM peak | ours MB | peer MB | loss differs"
+    head = "work | config | peer | ratio | range | ours ms | peer ms | of GEMM peak | ours MB | peer MB"
+    head += " | ours temp MB | peer temp MB | loss differs"
     lines = [f"| {head} |", "|" + "---|" * len(head.split("|"))]
     for r in rows:
         cells = [r["work"], r["config"], r["peer"], f"{r['ratio']:.2f}", f"{r['low']:.2f} to {r['high']:.2f}"]
         cells += [cell(r[k] and r[k] * 1e3, ".1f") for k in ("seconds", "peer_seconds")]
         cells += [cell(r["peak_fraction"], ".0%"), cell(r["peak_mb"], ".0f"), cell(r["peer_peak_mb"], ".0f")]
+        cells += [cell(r.get("temp_mb"), ".0f"), cell(r.get("peer_temp_mb"), ".0f")]
         lines.append(f"| {' | '.join([*cells, cell(r.get('loss_difference'), '.0e')])} |")
     note = "Ratio: the peer's time over ours in the same round, median; above 1, lmjax is faster."
     return "\n".join([note, "", *lines, ""])
@@ -233,7 +237,7 @@ def figure(rows: list[dict]):
                 index = peers.index(r["peer"])
                 error = [[r["ratio"] - r["low"]], [r["high"] - r["ratio"]]]
                 label = r["peer"] if r["peer"] not in ax.get_legend_handles_labels()[1] else None
-                style = {"color": colour(index) if index < 7 else "0.5", "fmt": "osD^vP*X"[index]}
+                style = {"color": colour(index) if index < 7 else "0.5", "fmt": "osD^vP*Xp"[index]}
                 style |= {"linestyle": "", "capsize": 2, "elinewidth": 1}
                 ax.errorbar(r["ratio"], place + k, xerr=error, label=label, **style)
             place += len(here) + 1

@@ -41,7 +41,7 @@ PEERS = {
     "products": "lmjax",  # the matrix products of our step alone: what stays where all the rest costs nothing
 }
 ALL = tuple(PEERS)
-LIBRARIES = ALL[:-3]
+LIBRARIES = ALL[:-2]
 
 
 class Work(NamedTuple):
@@ -359,7 +359,7 @@ def jax_loss(by: str, p: Problem):
 
 
 def jax_step(by: str, p: Problem):
-    """Return the training step of a JAX library, `() -> loss`, and the seconds its compilation took."""
+    """Return the training step of a JAX library, `() -> loss`, and what its compilation took and says."""
     import jax
 
     variables, rates, loss, data = jax_loss(by, p)
@@ -373,20 +373,26 @@ def jax_step(by: str, p: Problem):
         return tuple(new), value
 
     variables, data = jax.tree.map(jax.numpy.array, (variables, data))
-    begin = time.perf_counter()
-    compiled = jax.jit(update, donate_argnums=0).lower(variables, data).compile()
-    seconds = time.perf_counter() - begin
+    compiled, about = compile_timed(jax.jit(update, donate_argnums=0), variables, data)
 
     def step():
         nonlocal variables
         variables, value = jax.block_until_ready(compiled(variables, data))
         return value
 
-    return step, seconds
+    return step, about
+
+
+def compile_timed(f, *args):
+    """Compile a jitted function; return it with the seconds that took and the memory it will work in."""
+    begin = time.perf_counter()
+    compiled = f.lower(*args).compile()
+    seconds = time.perf_counter() - begin
+    return compiled, {"compile_seconds": seconds, "temp_mb": compiled.memory_analysis().temp_size_in_bytes / 2**20}
 
 
 def products_step(p: Problem):
-    """Return a step of the bare matrix products, `() -> nothing to compare`, and the seconds its compilation took.
+    """Return a step of the bare matrix products, `() -> nothing to compare`, and what its compilation took and says.
 
     One after the other in the loops as in ours, with the same operands in the same layouts; no gates, no sums.
     """
@@ -416,17 +422,15 @@ def products_step(p: Problem):
 
     dz = np.zeros((length * lanes, k * n), np.float32)
     args = jax.tree.map(jnp.array, ([w[:2] for w in p.layers], p.xs, dz))
-    begin = time.perf_counter()
-    compiled = jax.jit(lambda ws, xs, dz: [layer(*w, xs, dz) for w in ws]).lower(*args).compile()
-    seconds = time.perf_counter() - begin
-    return lambda: jax.block_until_ready(compiled(*args)) and float("nan"), seconds
+    compiled, about = compile_timed(jax.jit(lambda ws, xs, dz: [layer(*w, xs, dz) for w in ws]), *args)
+    return lambda: jax.block_until_ready(compiled(*args)) and float("nan"), about
 
 
 # --- torch ---------------------------------------------------------------------------------------------------------
 
 
 def torch_step(p: Problem):
-    """Return torch's training step, `() -> loss`; torch does not compile."""
+    """Return torch's training step, `() -> loss`, and nothing of a compilation."""
     import torch
 
     n = p.layers[0].b_h.size
@@ -466,7 +470,7 @@ def torch_step(p: Problem):
         optimizer.step()
         return value.detach()
 
-    return step, None
+    return step, {}
 
 
 # --- measuring one of them in this process -------------------------------------------------------------------------
@@ -516,8 +520,8 @@ def main(task: dict) -> dict:
     work, size, by = WORKS[task["work"]], Size(**task["size"]), task["by"]
     p = problem(work, size)
     build = {"torch": torch_step, "products": products_step}.get(by, partial(jax_step, by))
-    step, compile_seconds = build(p)
-    result = measure(step, task.get("seconds", 0.5)) | {"compile_seconds": compile_seconds}
+    step, about = build(p)
+    result = measure(step, task.get("seconds", 0.5)) | about
     if by == "lmjax":
         result["gemm_flops"] = gemm_peak()
     elif by == "products":
