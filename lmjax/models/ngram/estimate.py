@@ -297,8 +297,9 @@ def _interpolated(counts, discount, *, prune=(), keep=None, vocab_pad=0, interpo
         return (a.astype(f32) - discount[k][level]) / denominator[grams.context], gamma
 
     def log10(x):
+        """Return what C's log10f gives, as lmplz does: backwards, where NumPy has no AVX-512 version of its own."""
         with np.errstate(divide="ignore"):
-            return np.log10(x)
+            return np.log10(x[::-1])[::-1]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         own, gamma = zip(*pool.map(discounted, range(counts.order), counts.grams, adjusted, kept), strict=True)
