@@ -11,7 +11,7 @@ from lmjax.heads.head import Head
 
 __all__ = ["Softmax", "softmax", "softmax_log_prob", "softmax_loss", "tied"]
 
-LOGITS = 2**21  # so many (8 MB of float32) stay in a cache,
+LOGITS = 2**20  # so many (4 MB of float32) stay in a cache,
 POSITIONS = 256  # and products of so many rows run at full speed
 
 
@@ -75,7 +75,7 @@ def softmax_log_prob(w, b, y, token):
 
         log P(w | y) = u_w . y + b_w - log sum_v exp(u_v . y + b_v)
 
-    A block of positions at a time: `POSITIONS` = 256, or as many as have `LOGITS` = 2^21 logits together. Where
+    A block of positions at a time: `POSITIONS` = 256, or as many as have `LOGITS` = 2^20 logits or features. Where
     there are more, a backward pass makes each block's logits again.
 
     Args:
@@ -124,7 +124,7 @@ def _promoted(*arrays):
 
 
 def _positions(w) -> int:
-    return max(POSITIONS, LOGITS // len(w))
+    return max(POSITIONS, LOGITS // max(w.shape))
 
 
 def _score(w, b, y, token):
