@@ -418,7 +418,8 @@ def products_step(p: Problem):
 
         zero = jnp.zeros((n, lanes)), jnp.zeros((k * n, lanes))
         out = lax.fori_loop(0, length, forward, zero), lax.fori_loop(0, length, backward, dz[:lanes])
-        return out, rows @ w_x if ahead else None, rows.T @ dz, (rows + 1).T @ dz, dz @ w_x.T
+        hs = rows + 1  # as many numbers as the states, and other ones: equal products would be made once
+        return out, rows @ w_x if ahead else None, rows.T @ dz, hs.T @ dz, dz @ w_x.T
 
     dz = np.zeros((length * lanes, k * n), np.float32)
     args = jax.tree.map(jnp.array, ([w[:2] for w in p.layers], p.xs, dz))

@@ -353,19 +353,13 @@ def _untransposed(f, *args):
     products: dict = {}
     equations = []
     for e in closed.jaxpr.eqns:
-        if (
-            e.primitive is lax.dot_general_p
-            and not e.params["dimension_numbers"][1][0]
-            and len(e.outvars[0].aval.shape) == 2
-        ):
-            products[e.outvars[0]] = e
-        product = (
-            products.get(e.invars[0]) if e.primitive is lax.transpose_p and e.params["permutation"] == (1, 0) else None
-        )
-        if product:
+        if e.primitive is lax.transpose_p and e.params["permutation"] == (1, 0) and e.invars[0] in products:
+            product = products[e.invars[0]]
             (of_a, of_b), batch = product.params["dimension_numbers"]
             parameters = product.params | {"dimension_numbers": ((of_b, of_a), batch)}
             e = product.replace(invars=product.invars[::-1], outvars=e.outvars, params=parameters)
+        elif e.primitive is lax.dot_general_p and not any(e.params["dimension_numbers"][1]):  # no batch axes
+            products[e.outvars[0]] = e
         equations.append(e)
     out = core.jaxpr_as_fun(closed.replace(jaxpr=closed.jaxpr.replace(eqns=equations)))(*jax.tree.leaves(args))
     return jax.tree.unflatten(jax.tree.structure(shapes), out)

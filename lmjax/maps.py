@@ -180,7 +180,7 @@ def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
 def _forward(maps, reverse, params, state, xs, mask):
     length, batch = len(xs), xs.shape[1:-1]
     lanes, n, dtype = math.prod(batch), len(params.w_h), params.w_h.dtype
-    columns, time, mask = _columns(maps.stages, n), _time(length, reverse), _lanes(mask, batch)
+    columns, time, valid = _columns(maps.stages, n), _time(length, reverse), _lanes(mask, batch)
     w_x, w_h = _held(([params.w_x[:, at.x].T for at in columns], [params.w_h[:, at.h].T for at in columns]))
     xs_lanes, ahead = xs.reshape(length, lanes, -1), params.w_x.size >= AHEAD
 
@@ -210,7 +210,7 @@ def _forward(maps, reverse, params, state, xs, mask):
             for j, g in enumerate(at.groups):
                 for m in range(0, _size(g.z), n):  # one by one: a concatenation would not be vectorised
                     zs[k][j] = lax.dynamic_update_slice(zs[k][j], next(rest).reshape(1, -1), (t, m * lanes))
-        new = out if mask is None else jax.tree.map(partial(jnp.where, mask[t]), out, state)
+        new = out if valid is None else jax.tree.map(partial(jnp.where, valid[t]), out, state)
         states = jax.tree.map(lambda ss, s: ss.at[t + (not reverse)].set(s), states, new)
         return new, states, zs, coming(zs, i + 1)
 
@@ -232,7 +232,7 @@ def _backward(maps, reverse, primals, cotangents, mask, kept):
     params, state, xs = primals
     length, batch = len(xs), xs.shape[1:-1]
     lanes, n, dtype = math.prod(batch), len(params.w_h), params.w_h.dtype
-    columns, time = _columns(maps.stages, n), _time(length, not reverse)
+    columns, time, valid = _columns(maps.stages, n), _time(length, not reverse), _lanes(mask, batch)
     states, zs = kept
     ct_final, ct_states = _to_columns(cotangents[0], batch), cotangents[1]
     ct_states, zs = jax.tree.map(lambda a: a.reshape(length, lanes, -1), (ct_states, zs))
@@ -245,9 +245,9 @@ def _backward(maps, reverse, primals, cotangents, mask, kept):
         state, zs, room = _at(states, t + reverse), [list(z) for z in zs], list(room)
         ct = jax.tree.map(lambda c, direct: c + direct.T, ct, _at(ct_states, t))
         ct_state = jax.tree.map(jnp.zeros_like, ct)
-        if mask is not None:
-            zero, ct_state = ct_state, jax.tree.map(partial(jnp.where, mask[t]), ct_state, ct)
-            ct = jax.tree.map(partial(jnp.where, mask[t]), ct, zero)
+        if valid is not None:
+            zero, ct_state = ct_state, jax.tree.map(partial(jnp.where, valid[t]), ct_state, ct)
+            ct = jax.tree.map(partial(jnp.where, valid[t]), ct, zero)
         h, pull_hidden = jax.vjp(_by_column(maps.hidden), state)
         out, vs, pulls = (h,), [], []
         for stage, groups in zip(maps.stages, z_t, strict=True):

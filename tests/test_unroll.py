@@ -179,6 +179,18 @@ def test_second_order(name, key):
     chex.assert_trees_all_close(hvp(unroll), hvp(scan), rtol=1e-10)
 
 
+def test_second_order_with_a_mask_and_two_batch_axes(key):
+    cell, batch = CELLS["lstm"], (2, 3)
+    params, state, xs = problem(cell, key, batch=batch)
+    mask = jnp.arange(T)[:, None, None] < jnp.array([[T, 3, 0], [1, T, 5]])
+
+    def curvature(run):
+        of = lambda params: jax.grad(lambda p: loss(run, cell, p, state, xs, mask=mask))(params)
+        return jax.jvp(of, (params,), (params,))[1]
+
+    chex.assert_trees_all_close(curvature(unroll), curvature(scan), rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize(("length", "reverse"), [(1, False), (6, True), (7, False)])
 def test_a_linear_recurrence_in_parallel_is_the_one_in_sequence(length, reverse, key):
     """What accelerators run, with its gradient and the gradient of that."""
