@@ -19,7 +19,7 @@ from jax import lax
 __all__ = ["Linear", "Maps", "Stage", "encode", "run", "scan", "select", "step"]
 
 
-AHEAD = 2**20  # so many weights w_x no longer stay in a cache between two steps
+LARGE = 2**20  # so many weights are worth to be read once a step, and as they lie
 
 
 class Linear(NamedTuple):
@@ -146,22 +146,21 @@ def scan(maps: Maps, reverse, params: Linear, state, xs, mask):
     return lax.scan(body, state, (encode(maps, params, xs), mask), reverse=reverse)
 
 
-# --- feature-major: every vector is a column -------------------------------------------------------
+# --- running over time -----------------------------------------------------------------------------
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
     """Run the steps over time, t = 1..T; return `(final, states)`.
 
-    The vectors of all B sequences are the columns of a matrix `[n, B]` within a step, and the products there
-    have their weights, row-major, on the left: z_t = W_x^T x_t + W_h^T h_{t-1} + b. From `AHEAD` weights on
-    those with x are made before the loop, for all T at once, in the memory that z then takes; below that they
-    cost less inside it, where the next step's do not wait for this one's gates. Kept for the way back are the
-    states and the z alone.
+    The products with x are made before the loop, for all T at once, in the memory that z then takes:
 
-    The way back computes the gates again, puts dL/dz_t as rows `[B, k n]` in the place of z_t, and carries
+        z_t = x_t W_x + b + h_{t-1} W_h.
 
-        dL/dh_{t-1} = W_h dL/dz_t + (what comes through the gates).
+    Kept for the way back are the states and the z alone. It computes the gates again, puts dL/dz_t in the place
+    of z_t, and carries
+
+        dL/dh_{t-1} = dL/dz_t W_h^T + (what comes through the gates).
 
     The gradients of weights, biases and inputs are then one product each over all T. The derivative of
     this way back is that of `scan`'s.
@@ -180,45 +179,49 @@ def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
 def _forward(maps, reverse, params, state, xs, mask):
     length, batch = len(xs), xs.shape[1:-1]
     lanes, n, dtype = math.prod(batch), len(params.w_h), params.w_h.dtype
-    columns, time, valid = _columns(maps.stages, n), _time(length, reverse), _lanes(mask, batch)
-    w_x, w_h = _held(([params.w_x[:, at.x].T for at in columns], [params.w_h[:, at.h].T for at in columns]))
-    xs_lanes, ahead = xs.reshape(length, lanes, -1), params.w_x.size >= AHEAD
+    columns = _columns(maps.stages, n)
+    flat = lambda a: a.reshape(lanes, -1)
 
     def room(g):
-        """Return memory for z of a group `[T, k n B]`, with the products with x in it if they are made ahead."""
-        if not (ahead and _size(g.x)):
-            return jnp.zeros((length, _size(g.z) * lanes), jnp.promote_types(dtype, jnp.float32))
-        products = _dot(xs_lanes.reshape(length * lanes, -1), params.w_x[:, g.x], dtype)
-        return products.reshape(length, lanes, -1).swapaxes(1, 2).reshape(length, -1)
+        """Return memory for z of a group, with the products with x in it."""
+        if not _size(g.x):
+            return jnp.zeros((length, lanes, _size(g.z)), jnp.promote_types(dtype, jnp.float32))
+        return _dot(xs.reshape(length * lanes, -1), params.w_x[:, g.x], dtype).reshape(length, lanes, -1)
 
-    def coming(zs, i):
-        """Return x W_x of a turn by stage. Asked for a turn before: reading z in the turn that writes it copies it."""
-        t = time(jnp.minimum(i, length - 1))
-        if ahead:
-            return [[z.reshape(-1, lanes) for z in z_t] for z_t in _at(zs, t)]
-        return [_dot(u, _at(xs_lanes, t).T, dtype) for u in w_x]
+    first, zs = jax.tree.map(flat, state), [[room(g) for g in at.groups] for at in columns]
+    states = jax.tree.map(lambda s: jnp.zeros((length + 1, *s.shape), s.dtype).at[-1 if reverse else 0].set(s), first)
+    arguments = params, states, zs, _lanes(mask, batch)
+    states, zs = _by_parts(partial(_forward_loop, maps, reverse), lanes, n, *arguments)
+    saved = params, state, xs, mask, lax.stop_gradient((states, zs))
+    states = _but_one(states, first=not reverse)
+    back = lambda a: a.reshape(*a.shape[:-2], *batch, a.shape[-1])
+    return jax.tree.map(back, (_at(states, 0 if reverse else -1), states)), saved
+
+
+def _forward_loop(maps, reverse, parts, params, states, zs, valid):
+    length, n, dtype = len(zs[0][0]), len(params.w_h), params.w_h.dtype
+    columns, time = _columns(maps.stages, n), _time(length, reverse)
+    times_w = [_times(params.w_h[:, at.h], dtype) for at in columns]
 
     def body(i, carry):
-        (state, states, zs, products), t = carry, time(i)
-        out, zs = (_by_column(maps.hidden)(state),), [list(z) for z in zs]
-        for k, (stage, at, w) in enumerate(zip(maps.stages, columns, w_h, strict=True)):
-            v, *kept = out
-            x = products[k] if ahead else [products[k][_within(g.x, at.x)] for g in at.groups]
-            from_x = [params.b[g.z, None] + (x[j] if _size(g.x) else 0) for j, g in enumerate(at.groups)]
-            blocks = _blocks(at, n, from_x, _dot(w, v, dtype), 0)
-            out, rest = _by_column(stage.gates)(state, *blocks, *kept), iter(blocks)
-            for j, g in enumerate(at.groups):
-                for m in range(0, _size(g.z), n):  # one by one: a concatenation would not be vectorised
-                    zs[k][j] = lax.dynamic_update_slice(zs[k][j], next(rest).reshape(1, -1), (t, m * lanes))
-        new = out if valid is None else jax.tree.map(partial(jnp.where, valid[t]), out, state)
-        states = jax.tree.map(lambda ss, s: ss.at[t + (not reverse)].set(s), states, new)
-        return new, states, zs, coming(zs, i + 1)
+        (now, states, zs, x), t = carry, time(i)  # x was read a turn ago: in the turn that writes z, that would copy it
+        now, zs = list(now), [list(z) for z in zs]
+        for p, part in enumerate(parts):
+            state, out = now[p], (maps.hidden(now[p]),)
+            for k, (stage, at, times) in enumerate(zip(maps.stages, columns, times_w, strict=True)):
+                v, *kept = out
+                from_x = [params.b[g.z] + (x[p][k][j] if _size(g.x) else 0) for j, g in enumerate(at.groups)]
+                blocks = _blocks(at, n, from_x, times(v), -1)
+                out, rest = stage.gates(state, *blocks, *kept), iter(blocks)
+                for j, g in enumerate(at.groups):
+                    for m in range(0, _size(g.z), n):  # one by one: a concatenation would not be vectorised
+                        zs[k][j] = _put(zs[k][j], next(rest), t, part.start, m)
+            now[p] = out if valid is None else jax.tree.map(partial(select, valid[t, part]), out, state)
+            states = jax.tree.map(lambda ss, s, part=part: _put(ss, s, t + (not reverse), part.start), states, now[p])
+        return now, states, zs, _parts(zs, time(jnp.minimum(i + 1, length - 1)), parts)
 
-    first, zs = _to_columns(state, batch), [[room(g) for g in at.groups] for at in columns]
-    states = jax.tree.map(lambda s: jnp.zeros((length + 1, *s.shape), s.dtype).at[-1 if reverse else 0].set(s), first)
-    final, states, zs, _ = lax.fori_loop(0, length, body, (first, states, zs, coming(zs, 0)))
-    saved = params, state, xs, mask, lax.stop_gradient((states, zs))
-    return _from_columns((final, _but_one(states, first=not reverse)), batch), saved
+    carry = _parts(states, -1 if reverse else 0, parts), states, zs, _parts(zs, time(0), parts)
+    return lax.fori_loop(0, length, body, carry)[1:3]
 
 
 def _run_backward(maps, reverse, saved, cotangents):
@@ -232,59 +235,74 @@ def _backward(maps, reverse, primals, cotangents, mask, kept):
     params, state, xs = primals
     length, batch = len(xs), xs.shape[1:-1]
     lanes, n, dtype = math.prod(batch), len(params.w_h), params.w_h.dtype
-    columns, time, valid = _columns(maps.stages, n), _time(length, not reverse), _lanes(mask, batch)
     states, zs = kept
-    ct_final, ct_states = _to_columns(cotangents[0], batch), cotangents[1]
-    ct_states, zs = jax.tree.map(lambda a: a.reshape(length, lanes, -1), (ct_states, zs))
     wide = jax.tree.leaves(zs)[0].dtype
-    inner = [jnp.zeros((length, n, lanes), wide) for _ in maps.stages[1:]]  # what later stages multiply
-    room = [jnp.zeros((_size(at.z), lanes), wide) for at in columns]  # for dL/dz of a stage
-
-    def body(i, carry):
-        (ct, z_t, zs, inner, room), t = carry, time(i)  # z_t was read a turn ago, see `coming`
-        state, zs, room = _at(states, t + reverse), [list(z) for z in zs], list(room)
-        ct = jax.tree.map(lambda c, direct: c + direct.T, ct, _at(ct_states, t))
-        ct_state = jax.tree.map(jnp.zeros_like, ct)
-        if valid is not None:
-            zero, ct_state = ct_state, jax.tree.map(partial(jnp.where, valid[t]), ct_state, ct)
-            ct = jax.tree.map(partial(jnp.where, valid[t]), ct, zero)
-        h, pull_hidden = jax.vjp(_by_column(maps.hidden), state)
-        out, vs, pulls = (h,), [], []
-        for stage, groups in zip(maps.stages, z_t, strict=True):
-            v, *kept = out
-            blocks = [block for z in groups for block in z.reshape(-1, n, lanes)]
-            out, pull = jax.vjp(_by_column(stage.gates), state, *blocks, *kept)
-            vs.append(v)
-            pulls.append(pull)
-        inner = [all_v.at[t].set(v.astype(wide)) for all_v, v in zip(inner, vs[1:], strict=True)]
-        for k, at in reversed(list(enumerate(columns))):
-            ct_gates, *cts = pulls[k](ct)
-            ct_state, blocks = _add(ct_state, ct_gates), _size(at.z) // n
-            for m, block in enumerate(cts[:blocks]):
-                room[k] = lax.dynamic_update_slice(room[k], block, (m * n, 0))
-            dz = _held(room[k].T)
-            for j, g in enumerate(at.groups):
-                zs[k][j] = zs[k][j].at[t].set(dz[:, _within(g.z, at.z)])
-            by_h = dz[:, _size(at.z) - _size(at.h) :]  # the blocks that read h are the last
-            ct = (_dot(params.w_h[:, at.h], by_h.T, dtype).astype(vs[k].dtype), *cts[blocks:])
-        return _add(ct_state, *pull_hidden(ct[0])), _at(zs, time(jnp.minimum(i + 1, length - 1))), zs, inner, room
-
-    carry = ct_final, _at(zs, time(0)), zs, inner, room
-    ct_state, _, zs, inner, _ = lax.fori_loop(0, length, body, carry)
+    ct_final, ct_states = (
+        jax.tree.map(lambda a: a.reshape(*lead, lanes, -1), ct) for lead, ct in zip(((), (length,)), cotangents)
+    )
+    inner = [jnp.zeros((length, lanes, n), wide) for _ in maps.stages[1:]]  # what later stages multiply
+    arguments = params, ct_final, ct_states, states, zs, inner, _lanes(mask, batch)
+    ct_state, zs, inner = _by_parts(partial(_backward_loop, maps, reverse), lanes, n, *arguments)
     rows = lambda a: a.reshape(length * lanes, -1)
-    hs = [jax.vmap(_by_column(maps.hidden))(_but_one(states, first=reverse)), *inner]
+    hs = [maps.hidden(_but_one(states, first=reverse)), *inner]
     d_x, d_h, d_b, ct_xs = [], [], [], jnp.zeros((), wide)
-    for at, h, dzs in zip(columns, hs, zs, strict=True):
+    for at, h, dzs in zip(_columns(maps.stages, n), hs, zs, strict=True):
         for g, dz in zip(at.groups, map(rows, dzs), strict=True):
             d_b.append(dz.sum(0))
             if _size(g.x):
                 d_x.append(_dot(rows(xs).T, dz, dtype))
                 ct_xs += _dot(dz, params.w_x[:, g.x].T, dtype)
             if _size(g.h):
-                d_h.append(_dot(rows(h.swapaxes(1, 2)).T, dz, dtype))
+                d_h.append(_dot(rows(h).T, dz, dtype))
     gradient = Linear(jnp.concatenate(d_x, 1), jnp.concatenate(d_h, 1), jnp.concatenate(d_b))
     like = lambda a, b: a.reshape(b.shape).astype(b.dtype)
-    return jax.tree.map(like, (gradient, _from_columns(ct_state, batch), ct_xs), (params, state, xs))
+    return jax.tree.map(like, (gradient, ct_state, ct_xs), (params, state, xs))
+
+
+def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs, inner, valid):
+    length, n, dtype = len(zs[0][0]), len(params.w_h), params.w_h.dtype
+    columns, time = _columns(maps.stages, n), _time(length, not reverse)
+    times_w = [_times(params.w_h[:, at.h].T, dtype) for at in columns]
+    wide = zs[0][0].dtype
+    room = [[jnp.zeros((_size(part), _size(at.z)), wide) for at in columns] for part in parts]  # for dL/dz of a stage
+
+    def body(i, carry):
+        (cts, z, zs, inner, room), t = carry, time(i)
+        cts, zs, inner, room = list(cts), [list(z) for z in zs], list(inner), [list(r) for r in room]
+        for p, part in enumerate(parts):
+            state, direct = (
+                jax.tree.map(lambda a: a[at, part], tree) for tree, at in ((states, t + reverse), (ct_states, t))
+            )
+            ct = _add(cts[p], direct)
+            ct_state = jax.tree.map(jnp.zeros_like, ct)
+            if valid is not None:
+                zero, keep = ct_state, partial(select, valid[t, part])
+                ct, ct_state = jax.tree.map(keep, ct, zero), jax.tree.map(keep, zero, ct)
+            h, pull_hidden = jax.vjp(maps.hidden, state)
+            out, vs, pulls = (h,), [], []
+            for stage, groups in zip(maps.stages, z[p], strict=True):
+                v, *kept = out
+                blocks = [g[:, m : m + n] for g in groups for m in range(0, g.shape[1], n)]
+                out, pull = jax.vjp(stage.gates, state, *blocks, *kept)
+                vs.append(v)
+                pulls.append(pull)
+            inner = [_put(a, v.astype(wide), t, part.start) for a, v in zip(inner, vs[1:], strict=True)]
+            for k, at in reversed(list(enumerate(columns))):
+                ct_gates, *ct_rest = pulls[k](ct)
+                ct_state, count = _add(ct_state, ct_gates), _size(at.z) // n
+                for m, block in enumerate(ct_rest[:count]):
+                    room[p][k] = lax.dynamic_update_slice(room[p][k], block, (0, m * n))
+                dz = room[p][k]
+                for j, g in enumerate(at.groups):
+                    zs[k][j] = _put(zs[k][j], dz[:, _within(g.z, at.z)], t, part.start)
+                by_h = dz[:, _size(at.z) - _size(at.h) :]  # the blocks that read h are the last
+                ct = (times_w[k](by_h).astype(vs[k].dtype), *ct_rest[count:])
+            cts[p] = _add(ct_state, *pull_hidden(ct[0]))
+        return cts, _parts(zs, time(jnp.minimum(i + 1, length - 1)), parts), zs, inner, room
+
+    cts = [jax.tree.map(lambda a, part=part: a[part], ct_final) for part in parts]
+    cts, _, zs, inner, _ = lax.fori_loop(0, length, body, (cts, _parts(zs, time(0), parts), zs, inner, room))
+    return jax.tree.map(lambda *a: jnp.concatenate(a), *cts), zs, inner
 
 
 @_backward.defjvp
@@ -299,12 +317,36 @@ def _backward_jvp(maps, reverse, arguments, tangents):
 
 run.defvjp(_forward, _run_backward)
 
-_held = lax.optimization_barrier  # laid out once, before the loop, where XLA would turn operands in every step
+_held = lax.optimization_barrier  # laid out once, where XLA would turn operands in every step
 
 
-def _by_column(f):
-    """Apply a function of vectors to every column."""
-    return jax.vmap(f, in_axes=-1, out_axes=-1)
+def _times(w, dtype):
+    """Return the function v -> v W of a step; many weights stand on the left, `LARGE`."""
+    if w.size < LARGE:
+        w = _held(w)
+        return lambda v: _dot(v, w, dtype)
+    w = _held(w.T)
+    return lambda v: _held(_dot(w, v.T, dtype)).T
+
+
+def _by_parts(loop, lanes, n, params, *arguments):
+    """Run a loop, on a CPU over two halves of the batch: the gates of one then run beside the product of the other."""
+    halves = [slice(0, lanes // 2), slice(lanes // 2, lanes)]
+    whole = partial(loop, [slice(0, lanes)])
+    if lanes < 2 or params.w_h.size >= LARGE:
+        return whole(params, *arguments)
+    return lax.platform_dependent(params, *arguments, cpu=partial(loop, halves), default=whole)
+
+
+def _put(a, value, *start):
+    """Put values at a place along the leading axes of an array."""
+    start += (0,) * (a.ndim - len(start))
+    return lax.dynamic_update_slice(a, value.reshape((1,) * (a.ndim - value.ndim) + value.shape), start)
+
+
+def _parts(tree, t, parts):
+    """Return what stands at t, for each part of the batch."""
+    return [jax.tree.map(lambda a, part=part: a[t, part], tree) for part in parts]
 
 
 def _time(length, reverse):
@@ -319,17 +361,6 @@ def _at(tree, t):
 def _but_one(states, *, first):
     """Leave out the first or the last of T + 1 states."""
     return jax.tree.map(lambda s: s[1:] if first else s[:-1], states)
-
-
-def _to_columns(tree, batch):
-    """Turn leaves `[..., *batch, n]` into `[..., n, B]`."""
-    lead = lambda a: a.shape[: a.ndim - 1 - len(batch)]
-    return jax.tree.map(lambda a: a.reshape(*lead(a), math.prod(batch), a.shape[-1]).swapaxes(-1, -2), tree)
-
-
-def _from_columns(tree, batch):
-    """Turn leaves `[..., n, B]` into `[..., *batch, n]`."""
-    return jax.tree.map(lambda a: a.swapaxes(-1, -2).reshape(*a.shape[:-2], *batch, a.shape[-2]), tree)
 
 
 def _lanes(mask, batch):

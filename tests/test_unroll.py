@@ -88,7 +88,7 @@ def test_states_and_gradients_equal_the_plain_scan(name, way, key):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru reset after"])
 def test_products_made_before_the_loop_change_nothing(name, way, key, monkeypatch):
-    monkeypatch.setattr(maps, "AHEAD", 0)
+    monkeypatch.setattr(maps, "LARGE", 0)
 
     def run(cell, params, state, xs, *, mask=None, reverse=False):
         return maps.run(cell.maps, reverse, params, state, xs, mask)
