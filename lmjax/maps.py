@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from typing import NamedTuple
 
 import jax
@@ -19,7 +20,8 @@ from jax import lax
 __all__ = ["Linear", "Maps", "Stage", "encode", "run", "scan", "select", "step"]
 
 
-LARGE = 2**20  # so many weights are worth to be read once a step, and as they lie
+FEW = 2**20  # so many weights w_h are read once a step: half a batch after the other pays for fewer only
+MANY = 2**22  # so many are worth a copy that lies as the forward product reads it
 
 
 class Linear(NamedTuple):
@@ -57,48 +59,36 @@ class Maps(NamedTuple):
 
 
 class _Columns(NamedTuple):
-    """Where blocks lie; a slice is empty where they do not read that."""
+    """Where the blocks of a stage lie; z has those that read x first, those that read h last."""
 
     x: slice  # in w_x
     h: slice  # in w_h
     z: slice  # in b
-    groups: tuple[_Columns, ...] = ()  # of a stage: blocks that read the same
 
 
 def _columns(stages, n) -> list[_Columns]:
     """Return those of each stage."""
-    columns, x, h, z = [], 0, 0, 0
-    for s in stages:
-        begin, groups = (x, h, z), []
-        for size, by_x, by_h in ((s.x, 1, 0), (s.both, 1, 1), (s.h, 0, 1)):
-            edges = (x, x + size * by_x), (h, h + size * by_h), (z, z + size)
-            (_, x), (_, h), (_, z) = edges
-            if size:
-                groups.append(_columns_of(n, edges))
-        columns.append(_columns_of(n, zip(begin, (x, h, z), strict=True))._replace(groups=tuple(groups)))
-    return columns
-
-
-def _columns_of(n, edges) -> _Columns:
-    x, h, z = (slice(n * i, n * j) for i, j in edges)
-    return _Columns(x, h, z)
+    sizes = [(s.x + s.both, s.both + s.h, s.x + s.both + s.h) for s in stages]
+    ends = [list(accumulate(of_all, initial=0)) for of_all in zip(*sizes, strict=True)]
+    return [_Columns(*(slice(n * e[k], n * e[k + 1]) for e in ends)) for k in range(len(stages))]
 
 
 def _size(where: slice) -> int:
     return where.stop - where.start
 
 
-def _within(part: slice, whole: slice) -> slice:
-    return slice(part.start - whole.start, part.stop - whole.start)
+def _pieces(at: _Columns) -> list[slice]:
+    """Part the columns of z: what reads x and what does not, if there is any."""
+    return [p for p in (slice(0, _size(at.x)), slice(_size(at.x), _size(at.z))) if _size(p)]
 
 
-def _blocks(at: _Columns, n, from_x, from_h, axis):
-    """Return the blocks z of a stage: to what `from_x` has of each group, x W_x + b, its part of h W_h is added."""
-    take = lambda a, where: lax.slice_in_dim(a, where.start, where.stop, axis=axis)
-    blocks = []
-    for g, z in zip(at.groups, from_x, strict=True):
-        z = z + take(from_h, _within(g.h, at.h)) if _size(g.h) else z
-        blocks += [take(z, slice(j, j + n)) for j in range(0, _size(g.z), n)]
+def _blocks(at: _Columns, n, b, x, h):
+    """Return the blocks z of a stage, given x W_x and h W_h of those that read them."""
+    blocks, skipped = [], _size(at.z) - _size(at.h)
+    for m in range(0, _size(at.z), n):
+        z = b[at.z.start + m : at.z.start + m + n]
+        z = z + x[..., m : m + n] if m < _size(at.x) else z
+        blocks.append(z + h[..., m - skipped : m - skipped + n] if m >= skipped else z)
     return blocks
 
 
@@ -117,21 +107,25 @@ def select(valid, x, y):
 
 
 def encode(maps: Maps, params: Linear, xs):
-    """Return x W_x + b of every block that reads x, `[..., k_x n]`."""
-    groups = [g for at in _columns(maps.stages, len(params.w_h)) for g in at.groups]
-    return _dot(xs, params.w_x, params.w_x.dtype) + jnp.concatenate([params.b[g.z] for g in groups if _size(g.x)])
+    """Return x W_x, `[..., k_x n]`."""
+    return _dot(xs, params.w_x, params.w_x.dtype)
 
 
 def step(maps: Maps, params: Linear, state, x):
     """Run the stages on one encoded input."""
-    n = len(params.w_h)
-    out: tuple = (maps.hidden(state),)
-    for stage, at in zip(maps.stages, _columns(maps.stages, n), strict=True):
+    columns, dtype = _columns(maps.stages, len(params.w_h)), params.w_h.dtype
+    products = [lambda v, w=params.w_h[:, at.h]: _dot(v, w, dtype) for at in columns]
+    return _step(maps, products, params, state, [x[..., at.x] for at in columns])[0]
+
+
+def _step(maps, products, params, state, xs):
+    """Return the new state and the blocks z by stage, given each stage's v -> v W_h and its x W_x."""
+    out, zs, n = (maps.hidden(state),), [], len(params.w_h)
+    for stage, at, times_w, x in zip(maps.stages, _columns(maps.stages, n), products, xs, strict=True):
         v, *kept = out
-        from_x = [x[..., g.x] if _size(g.x) else params.b[g.z] for g in at.groups]
-        from_h = _dot(v, params.w_h[:, at.h], params.w_h.dtype)
-        out = stage.gates(state, *_blocks(at, n, from_x, from_h, -1), *kept)
-    return out
+        zs.append(_blocks(at, n, params.b, x, times_w(v)))
+        out = stage.gates(state, *zs[-1], *kept)
+    return out, zs
 
 
 def scan(maps: Maps, reverse, params: Linear, state, xs, mask):
@@ -178,49 +172,50 @@ def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
 
 def _forward(maps, reverse, params, state, xs, mask):
     length, batch = len(xs), xs.shape[1:-1]
-    lanes, n, dtype = math.prod(batch), len(params.w_h), params.w_h.dtype
-    columns = _columns(maps.stages, n)
-    flat = lambda a: a.reshape(lanes, -1)
+    lanes, dtype = math.prod(batch), params.w_h.dtype
 
-    def room(g):
-        """Return memory for z of a group, with the products with x in it."""
-        if not _size(g.x):
-            return jnp.zeros((length, lanes, _size(g.z)), jnp.promote_types(dtype, jnp.float32))
-        return _dot(xs.reshape(length * lanes, -1), params.w_x[:, g.x], dtype).reshape(length, lanes, -1)
+    def room(at, piece):
+        """Return memory for z, with the products with x in it."""
+        if piece.start == _size(at.x):
+            return jnp.zeros((length, lanes, _size(piece)), jnp.promote_types(dtype, jnp.float32))
+        return _dot(xs.reshape(length * lanes, -1), params.w_x[:, at.x], dtype).reshape(length, lanes, -1)
 
-    first, zs = jax.tree.map(flat, state), [[room(g) for g in at.groups] for at in columns]
-    states = jax.tree.map(lambda s: jnp.zeros((length + 1, *s.shape), s.dtype).at[-1 if reverse else 0].set(s), first)
-    arguments = params, states, zs, _lanes(mask, batch)
-    states, zs = _by_parts(partial(_forward_loop, maps, reverse), lanes, n, *arguments)
+    def states_from(s):
+        """Return memory for s_0..s_T of a leaf."""
+        room = jnp.zeros((length + 1, lanes, s.shape[-1]), s.dtype)
+        return room.at[-1 if reverse else 0].set(s.reshape(lanes, -1))
+
+    zs = [[room(at, piece) for piece in _pieces(at)] for at in _columns(maps.stages, len(params.w_h))]
+    loop = partial(_forward_loop, maps, reverse)
+    states, zs = _by_parts(loop, lanes, params, jax.tree.map(states_from, state), zs, _lanes(mask, batch))
     saved = params, state, xs, mask, lax.stop_gradient((states, zs))
-    states = _but_one(states, first=not reverse)
-    back = lambda a: a.reshape(*a.shape[:-2], *batch, a.shape[-1])
-    return jax.tree.map(back, (_at(states, 0 if reverse else -1), states)), saved
+    states = jax.tree.map(lambda a: a.reshape(length, *batch, -1), _but_one(states, first=not reverse))
+    return (_at(states, 0 if reverse else -1), states), saved
 
 
 def _forward_loop(maps, reverse, parts, params, states, zs, valid):
-    length, n, dtype = len(zs[0][0]), len(params.w_h), params.w_h.dtype
-    columns, time = _columns(maps.stages, n), _time(length, reverse)
-    times_w = [_times(params.w_h[:, at.h], dtype) for at in columns]
+    columns, length, time = _columns(maps.stages, len(params.w_h)), len(zs[0][0]), _time(len(zs[0][0]), reverse)
+    products = [_times(params.w_h[:, at.h], left=params.w_h.size >= MANY) for at in columns]
+
+    def coming(zs, i):
+        """Return x W_x of a turn. Asked for a turn before: reading z in the turn that writes it copies it."""
+        return _parts([z[0] for z in zs], time(jnp.minimum(i, length - 1)), parts)
 
     def body(i, carry):
-        (now, states, zs, x), t = carry, time(i)  # x was read a turn ago: in the turn that writes z, that would copy it
+        (now, states, zs, x), t = carry, time(i)
         now, zs = list(now), [list(z) for z in zs]
         for p, part in enumerate(parts):
-            state, out = now[p], (maps.hidden(now[p]),)
-            for k, (stage, at, times) in enumerate(zip(maps.stages, columns, times_w, strict=True)):
-                v, *kept = out
-                from_x = [params.b[g.z] + (x[p][k][j] if _size(g.x) else 0) for j, g in enumerate(at.groups)]
-                blocks = _blocks(at, n, from_x, times(v), -1)
-                out, rest = stage.gates(state, *blocks, *kept), iter(blocks)
-                for j, g in enumerate(at.groups):
-                    for m in range(0, _size(g.z), n):  # one by one: a concatenation would not be vectorised
-                        zs[k][j] = _put(zs[k][j], next(rest), t, part.start, m)
-            now[p] = out if valid is None else jax.tree.map(partial(select, valid[t, part]), out, state)
-            states = jax.tree.map(lambda ss, s, part=part: _put(ss, s, t + (not reverse), part.start), states, now[p])
-        return now, states, zs, _parts(zs, time(jnp.minimum(i + 1, length - 1)), parts)
+            new, blocks = _step(maps, products, params, now[p], x[p])
+            for k, at in enumerate(columns):
+                rest = iter(blocks[k])
+                for j, piece in enumerate(_pieces(at)):
+                    for m in range(0, _size(piece), len(params.w_h)):  # one by one: to concatenate is not vectorised
+                        zs[k][j] = _put(zs[k][j], next(rest), t, part, m)
+            now[p] = new if valid is None else jax.tree.map(partial(select, valid[t, part]), new, now[p])
+            states = jax.tree.map(lambda all_s, s, part=part: _put(all_s, s, t + (not reverse), part), states, now[p])
+        return now, states, zs, coming(zs, i + 1)
 
-    carry = _parts(states, -1 if reverse else 0, parts), states, zs, _parts(zs, time(0), parts)
+    carry = _parts(states, -1 if reverse else 0, parts), states, zs, coming(zs, 0)
     return lax.fori_loop(0, length, body, carry)[1:3]
 
 
@@ -232,71 +227,67 @@ def _run_backward(maps, reverse, saved, cotangents):
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _backward(maps, reverse, primals, cotangents, mask, kept):
     """Return dL/d(params, state, xs)."""
-    params, state, xs = primals
+    (params, state, xs), (states, zs), (ct_final, ct_states) = primals, kept, cotangents
     length, batch = len(xs), xs.shape[1:-1]
-    lanes, n, dtype = math.prod(batch), len(params.w_h), params.w_h.dtype
-    states, zs = kept
-    wide = jax.tree.leaves(zs)[0].dtype
-    ct_final, ct_states = (
-        jax.tree.map(lambda a: a.reshape(*lead, lanes, -1), ct) for lead, ct in zip(((), (length,)), cotangents)
-    )
+    lanes, n, dtype, wide = math.prod(batch), len(params.w_h), params.w_h.dtype, zs[0][0].dtype
+    ct_final = jax.tree.map(lambda a: a.reshape(lanes, -1), ct_final)
+    ct_states = jax.tree.map(lambda a: a.reshape(length, lanes, -1), ct_states)
     inner = [jnp.zeros((length, lanes, n), wide) for _ in maps.stages[1:]]  # what later stages multiply
-    arguments = params, ct_final, ct_states, states, zs, inner, _lanes(mask, batch)
-    ct_state, zs, inner = _by_parts(partial(_backward_loop, maps, reverse), lanes, n, *arguments)
+    loop, valid = partial(_backward_loop, maps, reverse), _lanes(mask, batch)
+    ct_state, zs, inner = _by_parts(loop, lanes, params, ct_final, ct_states, states, zs, inner, valid)
     rows = lambda a: a.reshape(length * lanes, -1)
+    turn = lambda a: _held(a.T) if params.w_h.size < FEW else a.T
     hs = [maps.hidden(_but_one(states, first=reverse)), *inner]
-    d_x, d_h, d_b, ct_xs = [], [], [], jnp.zeros((), wide)
+    x_turned, d_x, d_h, d_b, ct_xs = turn(rows(xs)), [], [], [], jnp.zeros((), wide)
     for at, h, dzs in zip(_columns(maps.stages, n), hs, zs, strict=True):
-        for g, dz in zip(at.groups, map(rows, dzs), strict=True):
+        h_turned = turn(rows(h))
+        for piece, dz in zip(_pieces(at), map(rows, dzs), strict=True):
             d_b.append(dz.sum(0))
-            if _size(g.x):
-                d_x.append(_dot(rows(xs).T, dz, dtype))
-                ct_xs += _dot(dz, params.w_x[:, g.x].T, dtype)
-            if _size(g.h):
-                d_h.append(_dot(rows(h).T, dz, dtype))
+            if piece.start < _size(at.x):
+                d_x.append(_dot(x_turned, dz, dtype))
+                ct_xs += _dot(dz, params.w_x[:, at.x].T, dtype)
+            by_h = dz[:, max(0, _size(at.z) - _size(at.h) - piece.start) :]
+            d_h.append(_dot(h_turned, by_h, dtype))
     gradient = Linear(jnp.concatenate(d_x, 1), jnp.concatenate(d_h, 1), jnp.concatenate(d_b))
     like = lambda a, b: a.reshape(b.shape).astype(b.dtype)
     return jax.tree.map(like, (gradient, ct_state, ct_xs), (params, state, xs))
 
 
 def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs, inner, valid):
-    length, n, dtype = len(zs[0][0]), len(params.w_h), params.w_h.dtype
-    columns, time = _columns(maps.stages, n), _time(length, not reverse)
-    times_w = [_times(params.w_h[:, at.h].T, dtype) for at in columns]
-    wide = zs[0][0].dtype
+    n, length, time, wide = len(params.w_h), len(zs[0][0]), _time(len(zs[0][0]), not reverse), zs[0][0].dtype
+    columns = _columns(maps.stages, n)
+    products = [_times(params.w_h[:, at.h].T, left=params.w_h.size >= FEW) for at in columns]
     room = [[jnp.zeros((_size(part), _size(at.z)), wide) for at in columns] for part in parts]  # for dL/dz of a stage
 
     def body(i, carry):
-        (cts, z, zs, inner, room), t = carry, time(i)
+        (cts, z, zs, inner, room), t = carry, time(i)  # z was read a turn ago, as in the forward loop
         cts, zs, inner, room = list(cts), [list(z) for z in zs], list(inner), [list(r) for r in room]
         for p, part in enumerate(parts):
-            state, direct = (
-                jax.tree.map(lambda a: a[at, part], tree) for tree, at in ((states, t + reverse), (ct_states, t))
-            )
-            ct = _add(cts[p], direct)
+            ct = _add(cts[p], _parts(ct_states, t, parts)[p])
             ct_state = jax.tree.map(jnp.zeros_like, ct)
             if valid is not None:
-                zero, keep = ct_state, partial(select, valid[t, part])
-                ct, ct_state = jax.tree.map(keep, ct, zero), jax.tree.map(keep, zero, ct)
+                zero, of_step = ct_state, partial(select, valid[t, part])
+                ct, ct_state = jax.tree.map(of_step, ct, zero), jax.tree.map(of_step, zero, ct)
+            state = _parts(states, t + reverse, parts)[p]
             h, pull_hidden = jax.vjp(maps.hidden, state)
-            out, vs, pulls = (h,), [], []
-            for stage, groups in zip(maps.stages, z[p], strict=True):
+            out, pulls = (h,), []
+            for k, stage in enumerate(maps.stages):
                 v, *kept = out
-                blocks = [g[:, m : m + n] for g in groups for m in range(0, g.shape[1], n)]
+                if k:
+                    inner[k - 1] = _put(inner[k - 1], v.astype(wide), t, part)
+                blocks = [a[:, m : m + n] for a in z[p][k] for m in range(0, a.shape[1], n)]
                 out, pull = jax.vjp(stage.gates, state, *blocks, *kept)
-                vs.append(v)
-                pulls.append(pull)
-            inner = [_put(a, v.astype(wide), t, part.start) for a, v in zip(inner, vs[1:], strict=True)]
+                pulls.append((pull, len(blocks), v.dtype))
             for k, at in reversed(list(enumerate(columns))):
-                ct_gates, *ct_rest = pulls[k](ct)
-                ct_state, count = _add(ct_state, ct_gates), _size(at.z) // n
-                for m, block in enumerate(ct_rest[:count]):
-                    room[p][k] = lax.dynamic_update_slice(room[p][k], block, (0, m * n))
-                dz = room[p][k]
-                for j, g in enumerate(at.groups):
-                    zs[k][j] = _put(zs[k][j], dz[:, _within(g.z, at.z)], t, part.start)
-                by_h = dz[:, _size(at.z) - _size(at.h) :]  # the blocks that read h are the last
-                ct = (times_w[k](by_h).astype(vs[k].dtype), *ct_rest[count:])
+                pull, count, v_dtype = pulls[k]
+                ct_gates, *ct = pull(ct)
+                ct_state = _add(ct_state, ct_gates)
+                for m, block in enumerate(ct[:count]):
+                    room[p][k] = _put(room[p][k], block, 0, m * n)
+                for j, piece in enumerate(_pieces(at)):
+                    zs[k][j] = _put(zs[k][j], room[p][k][:, piece], t, part)
+                by_h = room[p][k][:, _size(at.z) - _size(at.h) :]
+                ct = (products[k](by_h).astype(v_dtype), *ct[count:])
             cts[p] = _add(ct_state, *pull_hidden(ct[0]))
         return cts, _parts(zs, time(jnp.minimum(i + 1, length - 1)), parts), zs, inner, room
 
@@ -320,27 +311,24 @@ run.defvjp(_forward, _run_backward)
 _held = lax.optimization_barrier  # laid out once, where XLA would turn operands in every step
 
 
-def _times(w, dtype):
-    """Return the function v -> v W of a step; many weights stand on the left, `LARGE`."""
-    if w.size < LARGE:
-        w = _held(w)
-        return lambda v: _dot(v, w, dtype)
-    w = _held(w.T)
-    return lambda v: _held(_dot(w, v.T, dtype)).T
+def _times(w, *, left):
+    """Return v -> v W. On the left, (W^T v^T)^T, weights are read as they lie; on the right they are packed anew."""
+    w = _held(w.T if left else w)
+    return lambda v: _held(_dot(w, v.T, w.dtype)).T if left else _dot(v, w, w.dtype)
 
 
-def _by_parts(loop, lanes, n, params, *arguments):
+def _by_parts(loop, lanes, params, *arguments):
     """Run a loop, on a CPU over two halves of the batch: the gates of one then run beside the product of the other."""
-    halves = [slice(0, lanes // 2), slice(lanes // 2, lanes)]
     whole = partial(loop, [slice(0, lanes)])
-    if lanes < 2 or params.w_h.size >= LARGE:
+    if lanes < 2 or params.w_h.size >= FEW:
         return whole(params, *arguments)
-    return lax.platform_dependent(params, *arguments, cpu=partial(loop, halves), default=whole)
+    halves = partial(loop, [slice(0, lanes // 2), slice(lanes // 2, lanes)])
+    return lax.platform_dependent(params, *arguments, cpu=halves, default=whole)
 
 
 def _put(a, value, *start):
-    """Put values at a place along the leading axes of an array."""
-    start += (0,) * (a.ndim - len(start))
+    """Put values at a place, a slice or the number of a row or column, along the leading axes of an array."""
+    start = [at.start if isinstance(at, slice) else at for at in start] + [0] * (a.ndim - len(start))
     return lax.dynamic_update_slice(a, value.reshape((1,) * (a.ndim - value.ndim) + value.shape), start)
 
 

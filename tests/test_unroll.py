@@ -85,10 +85,12 @@ def test_states_and_gradients_equal_the_plain_scan(name, way, key):
     chex.assert_trees_all_close(segmented, plain, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("sizes", [("FEW",), ("FEW", "MANY")], ids=" ".join)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru reset after"])
-def test_products_made_before_the_loop_change_nothing(name, way, key, monkeypatch):
-    monkeypatch.setattr(maps, "LARGE", 0)
+def test_the_way_of_many_weights_changes_nothing(name, way, sizes, key, monkeypatch):
+    for size in sizes:
+        monkeypatch.setattr(maps, size, 0)
 
     def run(cell, params, state, xs, *, mask=None, reverse=False):
         return maps.run(cell.maps, reverse, params, state, xs, mask)
@@ -286,13 +288,14 @@ def test_equal_cells_share_one_trace(key):
 
 
 def test_no_weight_gradient_inside_the_loop(key):
-    """The loops hold the products with x and h, and that with dz; the weights' gradients come after them."""
-    cell = CELLS["rnn"]
-    params, state, xs = problem(cell, key)
+    """The loops hold the products with h, and those with dz, of half a batch; the weights' gradients come after."""
+    cell, xs = CELLS["rnn"], jnp.ones((T, 4, N_IN))
+    params = cell.init(key)
+    state = cell.start(params, (4,))
     text = jax.jit(jax.grad(lambda p: loss(unroll, cell, p, state, xs))).lower(params).compile().as_text()
     dots = [line for line in text.splitlines() if re.search(r"= f64\[[\d,]*\]\S* (dot|custom-call)\(", line)]
     inside = [re.search(r"f64\[([\d,]*)\]", line)[1] for line in dots if "while/body" in line]
-    assert inside == [f"{N},{B}"] * 3, inside
+    assert inside == [f"2,{N}"] * 4, inside
     plain = jax.jit(jax.grad(lambda p: loss(scan, cell, p, state, xs))).lower(params).compile().as_text()
     assert f"f64[{N},{N}]" in "".join(line for line in plain.splitlines() if " dot(" in line and "while/body" in line)
 

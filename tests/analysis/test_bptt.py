@@ -155,7 +155,7 @@ def test_the_path_through_c_is_the_product_of_the_forget_gates():
     case = make("lstm")
     (h, c), f = case.state, []
     for x in case.cell.encode(case.params, case.xs):
-        f.append(jax.nn.sigmoid(jnp.split(x + h @ case.params.w_h, 4)[1]))
+        f.append(jax.nn.sigmoid(jnp.split(x + h @ case.params.w_h + case.params.b, 4)[1]))
         h, c = case.cell.step(case.params, type(case.state)(h, c), x)
     jacobians = analysis.step_jacobians(analysis.detach(case.cell, "h"), *case.run[1:])
     np.testing.assert_allclose(jacobians[:, 3:, 3:], jax.vmap(jnp.diag)(jnp.stack(f)), atol=1e-14)
