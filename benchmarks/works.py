@@ -403,28 +403,27 @@ def products_step(p: Problem):
     from lmjax import maps
 
     (length, lanes, n), k = p.xs.shape, len(BLOCKS[p.cell])
-    held = lax.optimization_barrier
 
-    def layer(w_x, w_h, xs, dz):
-        ahead, u, w = w_x.size >= maps.AHEAD, held(w_x.T), held(w_h.T)
-        rows = xs.reshape(-1, n)
+    def layer(w_x, w_h, xs, hs, dz):
+        few, rows = w_h.size < maps.FEW, xs.reshape(-1, n)
+        times_w, times_w_turned = maps._times(w_h, left=w_h.size >= maps.MANY), maps._times(w_h.T, left=not few)
+        turn = lambda a: lax.optimization_barrier(a.T) if few else a.T
+        parts = [lanes // 2, lanes - lanes // 2] if few else [lanes]
+        forward = lambda t, hs: [times_w(h)[:, :n] for h in hs]
+        backward = lambda t, dzs: [lax.dynamic_update_slice(dz, times_w_turned(dz), (0, 0)) for dz in dzs]
+        loops = [
+            lax.fori_loop(0, length, turn_of, [jnp.full((m, width), m, jnp.float32) for m in parts])
+            for turn_of, width in ((forward, n), (backward, k * n))
+        ]
+        return loops, rows @ w_x, turn(rows) @ dz, turn(hs.reshape(-1, n)) @ dz, dz @ w_x.T
 
-        def forward(t, carry):
-            h, x = carry
-            return (w @ h)[:n], x if ahead else u @ xs[t].T
+    def arrays(layer):
+        """Return inputs, states and dL/dz of a layer, no two alike: equal products would be made once."""
+        return p.xs + 2 * layer, p.xs + 2 * layer + 1, np.full((length * lanes, k * n), layer, np.float32)
 
-        def backward(t, dz_t):  # [B, k n]
-            return lax.dynamic_update_slice(dz_t, (w_h @ dz_t.T).T, (0, 0))
-
-        zero = jnp.zeros((n, lanes)), jnp.zeros((k * n, lanes))
-        out = lax.fori_loop(0, length, forward, zero), lax.fori_loop(0, length, backward, dz[:lanes])
-        hs = rows + 1  # as many numbers as the states, and other ones: equal products would be made once
-        return out, rows @ w_x if ahead else None, rows.T @ dz, hs.T @ dz, dz @ w_x.T
-
-    dz = np.zeros((length * lanes, k * n), np.float32)
-    args = jax.tree.map(jnp.array, ([w[:2] for w in p.layers], p.xs, dz))
-    compiled, about = compile_timed(jax.jit(lambda ws, xs, dz: [layer(*w, xs, dz) for w in ws]), *args)
-    return lambda: jax.block_until_ready(compiled(*args)) and float("nan"), about
+    args = jax.tree.map(jnp.array, [(*weights[:2], *arrays(i)) for i, weights in enumerate(p.layers)])
+    compiled, about = compile_timed(jax.jit(lambda args: [layer(*of_layer) for of_layer in args]), args)
+    return lambda: jax.block_until_ready(compiled(args)) and float("nan"), about
 
 
 # --- torch ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import jax
@@ -82,14 +82,18 @@ def _pieces(at: _Columns) -> list[slice]:
     return [p for p in (slice(0, _size(at.x)), slice(_size(at.x), _size(at.z))) if _size(p)]
 
 
-def _blocks(at: _Columns, n, b, x, h):
-    """Return the blocks z of a stage, given x W_x and h W_h of those that read them."""
-    blocks, skipped = [], _size(at.z) - _size(at.h)
-    for m in range(0, _size(at.z), n):
-        z = b[at.z.start + m : at.z.start + m + n]
-        z = z + x[..., m : m + n] if m < _size(at.x) else z
-        blocks.append(z + h[..., m - skipped : m - skipped + n] if m >= skipped else z)
-    return blocks
+def _sums(at: _Columns, b, x, h):
+    """Return z in up to three parts, given x W_x and h W_h: the blocks that read x alone, both, h alone."""
+    x_end, h_begin, parts = _size(at.x), _size(at.z) - _size(at.h), []
+    for begin, end in pairwise(sorted({0, h_begin, x_end, _size(at.z)})):
+        z = b[at.z.start + begin : at.z.start + end]
+        z = z + x[..., begin:end] if end <= x_end else z
+        parts.append(z + h[..., begin - h_begin : end - h_begin] if begin >= h_begin else z)
+    return parts
+
+
+def _blocks(parts, n):
+    return [z[..., m : m + n] for z in parts for m in range(0, z.shape[-1], n)]
 
 
 def _dot(a, b, dtype):
@@ -119,12 +123,12 @@ def step(maps: Maps, params: Linear, state, x):
 
 
 def _step(maps, products, params, state, xs):
-    """Return the new state and the blocks z by stage, given each stage's v -> v W_h and its x W_x."""
+    """Return the new state and the parts of z by stage, given each stage's v -> v W_h and its x W_x."""
     out, zs, n = (maps.hidden(state),), [], len(params.w_h)
     for stage, at, times_w, x in zip(maps.stages, _columns(maps.stages, n), products, xs, strict=True):
         v, *kept = out
-        zs.append(_blocks(at, n, params.b, x, times_w(v)))
-        out = stage.gates(state, *zs[-1], *kept)
+        zs.append(_sums(at, params.b, x, times_w(v)))
+        out = stage.gates(state, *_blocks(zs[-1], n), *kept)
     return out, zs
 
 
@@ -199,23 +203,24 @@ def _forward_loop(maps, reverse, parts, params, states, zs, valid):
 
     def coming(zs, i):
         """Return x W_x of a turn. Asked for a turn before: reading z in the turn that writes it copies it."""
-        return _parts([z[0] for z in zs], time(jnp.minimum(i, length - 1)), parts)
+        return _parts(_at([z[0] for z in zs], time(jnp.minimum(i, length - 1))), parts)
 
     def body(i, carry):
         (now, states, zs, x), t = carry, time(i)
         now, zs = list(now), [list(z) for z in zs]
         for p, part in enumerate(parts):
-            new, blocks = _step(maps, products, params, now[p], x[p])
+            new, sums = _step(maps, products, params, now[p], x[p])
             for k, at in enumerate(columns):
-                rest = iter(blocks[k])
-                for j, piece in enumerate(_pieces(at)):
-                    for m in range(0, _size(piece), len(params.w_h)):  # one by one: to concatenate is not vectorised
-                        zs[k][j] = _put(zs[k][j], next(rest), t, part, m)
+                m = 0
+                for z in sums[k]:
+                    j = int(0 < _size(at.x) <= m)
+                    zs[k][j] = _put(zs[k][j], z, t, part, m - _pieces(at)[j].start)
+                    m += z.shape[-1]
             now[p] = new if valid is None else jax.tree.map(partial(select, valid[t, part]), new, now[p])
             states = jax.tree.map(lambda all_s, s, part=part: _put(all_s, s, t + (not reverse), part), states, now[p])
         return now, states, zs, coming(zs, i + 1)
 
-    carry = _parts(states, -1 if reverse else 0, parts), states, zs, coming(zs, 0)
+    carry = _parts(_at(states, -1 if reverse else 0), parts), states, zs, coming(zs, 0)
     return lax.fori_loop(0, length, body, carry)[1:3]
 
 
@@ -262,20 +267,21 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
     def body(i, carry):
         (cts, z, zs, inner, room), t = carry, time(i)  # z was read a turn ago, as in the forward loop
         cts, zs, inner, room = list(cts), [list(z) for z in zs], list(inner), [list(r) for r in room]
+        reads = (states, t + reverse), (ct_states, t)
         for p, part in enumerate(parts):
-            ct = _add(cts[p], _parts(ct_states, t, parts)[p])
+            state, direct = (jax.tree.map(lambda a, j=j, part=part: a[j, part], tree) for tree, j in reads)
+            ct = _add(cts[p], direct)
             ct_state = jax.tree.map(jnp.zeros_like, ct)
             if valid is not None:
                 zero, of_step = ct_state, partial(select, valid[t, part])
                 ct, ct_state = jax.tree.map(of_step, ct, zero), jax.tree.map(of_step, zero, ct)
-            state = _parts(states, t + reverse, parts)[p]
             h, pull_hidden = jax.vjp(maps.hidden, state)
             out, pulls = (h,), []
             for k, stage in enumerate(maps.stages):
                 v, *kept = out
                 if k:
                     inner[k - 1] = _put(inner[k - 1], v.astype(wide), t, part)
-                blocks = [a[:, m : m + n] for a in z[p][k] for m in range(0, a.shape[1], n)]
+                blocks = _blocks(z[p][k], n)
                 out, pull = jax.vjp(stage.gates, state, *blocks, *kept)
                 pulls.append((pull, len(blocks), v.dtype))
             for k, at in reversed(list(enumerate(columns))):
@@ -289,11 +295,11 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
                 by_h = room[p][k][:, _size(at.z) - _size(at.h) :]
                 ct = (products[k](by_h).astype(v_dtype), *ct[count:])
             cts[p] = _add(ct_state, *pull_hidden(ct[0]))
-        return cts, _parts(zs, time(jnp.minimum(i + 1, length - 1)), parts), zs, inner, room
+        return cts, _parts(_at(zs, time(jnp.minimum(i + 1, length - 1))), parts), zs, inner, room
 
-    cts = [jax.tree.map(lambda a, part=part: a[part], ct_final) for part in parts]
-    cts, _, zs, inner, _ = lax.fori_loop(0, length, body, (cts, _parts(zs, time(0), parts), zs, inner, room))
-    return jax.tree.map(lambda *a: jnp.concatenate(a), *cts), zs, inner
+    carry = _parts(ct_final, parts), _parts(_at(zs, time(0)), parts), zs, inner, room
+    cts, _, zs, inner, _ = lax.fori_loop(0, length, body, carry)
+    return jax.tree.map(lambda *cts: jnp.concatenate(cts), *cts), zs, inner
 
 
 @_backward.defjvp
@@ -332,9 +338,9 @@ def _put(a, value, *start):
     return lax.dynamic_update_slice(a, value.reshape((1,) * (a.ndim - value.ndim) + value.shape), start)
 
 
-def _parts(tree, t, parts):
-    """Return what stands at t, for each part of the batch."""
-    return [jax.tree.map(lambda a, part=part: a[t, part], tree) for part in parts]
+def _parts(tree, parts):
+    """Part the batch."""
+    return [jax.tree.map(lambda a, part=part: a[part], tree) for part in parts]
 
 
 def _time(length, reverse):
