@@ -274,24 +274,25 @@ def _record(step, reverse, params, state, inputs, mask):
     jaxpr, shapes = jax.make_jaxpr(linearised, return_shape=True)(params, *first)
     tree = jax.tree.structure(shapes[0])
     names = jaxpr.jaxpr.outvars[: tree.num_leaves]
-    varies = _depends(jaxpr.jaxpr, jaxpr.jaxpr.invars[len(jax.tree.leaves(params)) :])
+    once, each, varies = _apart(jaxpr, len(jax.tree.leaves(params)))
     again = _cheap(jaxpr.jaxpr, [v for v in names if isinstance(v, core.Var)])
     made = {e.outvars[0] for e in again}
     kinds = [
         "again" if v and n in made else "stacked" if v else "constant" for n, v in zip(names, varies, strict=False)
     ]
+    fixed = once(*jax.tree.leaves(params))
 
     def residuals(*args, kind: str):
-        out = core.jaxpr_as_fun(jaxpr)(*jax.tree.leaves(args))
+        out = each(*fixed, *jax.tree.leaves(args))
         state = jax.tree.unflatten(jax.tree.structure(shapes[1]), out[tree.num_leaves :])
         return [leaf for leaf, k in zip(out, kinds, strict=False) if k == kind], state
 
     def body(state, at_t):
-        stacked, state = residuals(params, state, *at_t, kind="stacked")
+        stacked, state = residuals(state, *at_t, kind="stacked")
         return state, (stacked, state)
 
     final, (stacked, states) = lax.scan(body, state, (inputs, inputs_int, mask), reverse=reverse)
-    constant, _ = residuals(params, *first, kind="constant")
+    constant, _ = residuals(*first, kind="constant")
 
     def linear_step(constant, stacked):
         rest = {"constant": iter(constant), "stacked": iter(stacked)}
@@ -312,11 +313,16 @@ def _record(step, reverse, params, state, inputs, mask):
 def _pullback(linear_step, like, length, reverse, constant, varying, ct_final, ct_states) -> Gradients:
     """Transpose the linearised recurrence: a reverse scan for the state, then all T steps at once."""
 
+    def back(constant, linear, ct):
+        return jax.linear_transpose(linear_step(constant, linear), *like)(ct)[1]
+
+    first = jax.tree.map(lambda a: jnp.zeros(a.shape[1:], a.dtype), varying), like[1]
+    back = _laid_out(back, constant, *first)
+
     def body(ct, at_t):
         linear, ct_t = at_t
         ct = _add(ct, ct_t)  # dL/ds_t
-        _, ct_previous, _ = jax.linear_transpose(linear_step(constant, linear), *like)(ct)
-        return ct_previous, ct
+        return back(linear, ct), ct
 
     ct_final, ct_states = _split(ct_final)[0], _split(ct_states)[0]
     ct_first, cts = lax.scan(body, ct_final, (varying, ct_states), length, reverse=not reverse)
@@ -365,13 +371,69 @@ def _untransposed(f, *args):
     return jax.tree.unflatten(jax.tree.structure(shapes), out)
 
 
-def _depends(jaxpr, variables) -> list[bool]:
-    """Which outputs of a jaxpr depend on the given variables, each equation taken as a whole."""
+def _laid_out(f, weights, *like):
+    """Return args -> f(weights, *args), with every v W^T of matrices W of `weights` made by `maps.times`."""
+    closed, shapes = jax.make_jaxpr(f, return_shape=True)(weights, *like)
+    jaxpr, weights = closed.jaxpr, jax.tree.leaves(weights)
+    given = dict(zip(jaxpr.invars, weights, strict=False)) | dict(zip(jaxpr.constvars, closed.consts, strict=True))
+
+    def instead(e):
+        """Return what makes a product, v -> v W^T, or None."""
+        matrices = e.primitive is lax.dot_general_p and all(v.aval.ndim == 2 for v in e.invars)
+        if matrices and e.invars[1] in given and e.params["dimension_numbers"][0] == ((1,), (1,)):
+            w = given[e.invars[1]]
+            return linear_maps.times(w.T, left=w.size >= linear_maps.FEW)
+        return None
+
+    needed, equations = {v for v in jaxpr.outvars if isinstance(v, core.Var)}, []
+    for e in reversed(jaxpr.eqns):
+        if e.effects or not needed.isdisjoint(e.outvars):
+            needed.update(v for v in e.invars if isinstance(v, core.Var))
+            equations.insert(0, (e, instead(e)))
+
+    def laid_out(*args):
+        known = given | dict(zip(jaxpr.invars[len(weights) :], jax.tree.leaves(args), strict=True))
+        for e, product in equations:
+            variables = [v for v in e.invars if isinstance(v, core.Var)]
+            if product:
+                known[e.outvars[0]] = product(known[variables[0]]).astype(e.outvars[0].aval.dtype)
+            else:
+                alone = jaxpr.replace(constvars=[], invars=variables, outvars=e.outvars, eqns=[e])
+                out = core.jaxpr_as_fun(core.ClosedJaxpr(alone, []))(*[known[v] for v in variables])
+                known.update(zip(e.outvars, out, strict=True))
+        out = [known[v] if isinstance(v, core.Var) else v.val for v in jaxpr.outvars]
+        return jax.tree.unflatten(jax.tree.structure(shapes), out)
+
+    return laid_out
+
+
+def _apart(closed, count: int):
+    """Part a jaxpr in what its first arguments alone give and the rest.
+
+    Returns:
+        `(once, each, varies)`: f(*first, *others) = each(*once(*first), *others), and for each output of f
+        whether it depends on the others.
+    """
+    jaxpr, first, others = closed.jaxpr, closed.jaxpr.invars[:count], closed.jaxpr.invars[count:]
+    varying = _depends(jaxpr, others)
+    early, late = [], []
+    for e in jaxpr.eqns:
+        (late if e.effects or any(v in varying for v in e.outvars) else early).append(e)
+    used = [v for v in [*(v for e in late for v in e.invars), *jaxpr.outvars] if isinstance(v, core.Var)]
+    between = [v for v in dict.fromkeys(used) if v not in varying and v not in jaxpr.constvars]
+    once = closed.replace(jaxpr=jaxpr.replace(invars=first, outvars=between, eqns=early))
+    each = closed.replace(jaxpr=jaxpr.replace(invars=between + others, eqns=late))
+    varies = [isinstance(v, core.Var) and v in varying for v in jaxpr.outvars]
+    return core.jaxpr_as_fun(once), core.jaxpr_as_fun(each), varies
+
+
+def _depends(jaxpr, variables) -> set:
+    """Return the variables of a jaxpr that depend on the given ones, each equation taken as a whole."""
     variables = set(variables)
-    for equation in jaxpr.eqns:
-        if any(v in variables for v in equation.invars if isinstance(v, core.Var)):
-            variables.update(equation.outvars)
-    return [isinstance(v, core.Var) and v in variables for v in jaxpr.outvars]
+    for e in jaxpr.eqns:
+        if e.effects or any(v in variables for v in e.invars if isinstance(v, core.Var)):
+            variables.update(e.outvars)
+    return variables
 
 
 def _floating(x) -> bool:

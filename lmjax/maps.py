@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["Linear", "Maps", "Stage", "encode", "run", "scan", "select", "step"]
+__all__ = ["Linear", "Maps", "Stage", "encode", "run", "scan", "select", "step", "times"]
 
 
 FEW = 2**20  # so many weights w_h are read once a step: half a batch after the other pays for fewer only
@@ -199,7 +199,7 @@ def _forward(maps, reverse, params, state, xs, mask):
 
 def _forward_loop(maps, reverse, parts, params, states, zs, valid):
     columns, length, time = _columns(maps.stages, len(params.w_h)), len(zs[0][0]), _time(len(zs[0][0]), reverse)
-    products = [_times(params.w_h[:, at.h], left=params.w_h.size >= MANY) for at in columns]
+    products = [times(params.w_h[:, at.h], left=params.w_h.size >= MANY) for at in columns]
 
     def coming(zs, i):
         """Return x W_x of a turn. Asked for a turn before: reading z in the turn that writes it copies it."""
@@ -261,7 +261,7 @@ def _backward(maps, reverse, primals, cotangents, mask, kept):
 def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs, inner, valid):
     n, length, time, wide = len(params.w_h), len(zs[0][0]), _time(len(zs[0][0]), not reverse), zs[0][0].dtype
     columns = _columns(maps.stages, n)
-    products = [_times(params.w_h[:, at.h].T, left=params.w_h.size >= FEW) for at in columns]
+    products = [times(params.w_h[:, at.h].T, left=params.w_h.size >= FEW) for at in columns]
     room = [[jnp.zeros((_size(part), _size(at.z)), wide) for at in columns] for part in parts]  # for dL/dz of a stage
 
     def body(i, carry):
@@ -317,7 +317,7 @@ run.defvjp(_forward, _run_backward)
 _held = lax.optimization_barrier  # laid out once, where XLA would turn operands in every step
 
 
-def _times(w, *, left):
+def times(w, *, left):
     """Return v -> v W. On the left, (W^T v^T)^T, weights are read as they lie; on the right they are packed anew."""
     w = _held(w.T if left else w)
     return lambda v: _held(_dot(w, v.T, w.dtype)).T if left else _dot(v, w, w.dtype)

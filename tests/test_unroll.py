@@ -314,6 +314,26 @@ def test_what_a_product_gives_again_is_not_kept(key, monkeypatch):
     assert found <= kept() - 2
 
 
+@pytest.mark.parametrize("few", [0, 2**20])
+def test_what_weights_alone_give_is_made_once(few, key, monkeypatch):
+    """The product of two weights stands before the loop; in the loops there is one with the state, each."""
+    monkeypatch.setattr(maps, "FEW", few)
+    step = lambda w, h, x: jnp.tanh(h @ jnp.sin(w @ w)[:, ::-1] + x)
+    cell, w = Cell(init=None, start=None, step=step), jax.random.normal(key, (N, N))
+    state, xs = jnp.zeros((B, N)), jax.random.normal(key, (T, B, N))
+    squares = lambda run: jax.value_and_grad(lambda w: jnp.sum(run(cell, w, state, xs)[1] ** 2))
+    chex.assert_trees_all_close(squares(unroll)(w), squares(scan)(w), rtol=1e-10)
+
+    def inside(jaxpr, loop=False):
+        for e in jaxpr.eqns:
+            if loop and e.primitive.name in ("dot_general", "sin"):
+                yield e.primitive.name
+            for sub in jax.extend.core.jaxprs_in_params(e.params):
+                yield from inside(sub, loop or e.primitive.name == "scan")
+
+    assert list(inside(jax.make_jaxpr(squares(unroll))(w).jaxpr)) == ["dot_general"] * 2
+
+
 def test_segments_bound_the_memory(key):
     cell = cells.lstm(8, 32)
     params = jax.eval_shape(cell.init, key)

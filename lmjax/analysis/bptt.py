@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend import core
 
 from lmjax.analysis.flow import total_gradients
 from lmjax.analysis.scaled import add, log_norm, rescale
@@ -126,4 +127,5 @@ def _reads(f, theta, of_first):
     """Which leaves a function of one step reads."""
     leaves, tree = jax.tree.flatten(theta)
     jaxpr = jax.make_jaxpr(lambda *leaves: f(jax.tree.unflatten(tree, leaves), of_first))(*leaves).jaxpr
-    return jax.tree.unflatten(tree, [any(_depends(jaxpr, [v])) for v in jaxpr.invars])
+    out = [v for v in jaxpr.outvars if isinstance(v, core.Var)]
+    return jax.tree.unflatten(tree, [not _depends(jaxpr, [v]).isdisjoint(out) for v in jaxpr.invars])
