@@ -18,6 +18,7 @@ from jax import lax
 from jax.extend import core
 from jax.tree_util import Partial
 
+from lmjax import jaxprs
 from lmjax import maps as linear_maps
 from lmjax.maps import Maps, select
 
@@ -274,8 +275,8 @@ def _record(step, reverse, params, state, inputs, mask):
     jaxpr, shapes = jax.make_jaxpr(linearised, return_shape=True)(params, *first)
     tree = jax.tree.structure(shapes[0])
     names = jaxpr.jaxpr.outvars[: tree.num_leaves]
-    once, each, varies = _apart(jaxpr, len(jax.tree.leaves(params)))
-    again = _cheap(jaxpr.jaxpr, [v for v in names if isinstance(v, core.Var)])
+    once, each, varies = jaxprs.apart(jaxpr, len(jax.tree.leaves(params)))
+    again = jaxprs.cheap(jaxpr.jaxpr, [v for v in names if isinstance(v, core.Var)])
     made = {e.outvars[0] for e in again}
     kinds = [
         "again" if v and n in made else "stacked" if v else "constant" for n, v in zip(names, varies, strict=False)
@@ -317,7 +318,7 @@ def _pullback(linear_step, like, length, reverse, constant, varying, ct_final, c
         return jax.linear_transpose(linear_step(constant, linear), *like)(ct)[1]
 
     first = jax.tree.map(lambda a: jnp.zeros(a.shape[1:], a.dtype), varying), like[1]
-    back = _laid_out(back, constant, *first)
+    back = jaxprs.laid_out(back, constant, *first)
 
     def body(ct, at_t):
         linear, ct_t = at_t
@@ -331,109 +332,11 @@ def _pullback(linear_step, like, length, reverse, constant, varying, ct_final, c
         return jax.vmap(lambda linear, s, x: linear_step(constant, linear)(params, s, x))(varying, states, xs)
 
     stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((length, *x.shape), x.dtype), like[1:])
-    ct_params, _, ct_inputs = _untransposed(jax.linear_transpose(all_steps, like[0], *stacked), cts)
+    ct_params, _, ct_inputs = jaxprs.untransposed(jax.linear_transpose(all_steps, like[0], *stacked), cts)
     return Gradients(ct_params, ct_first, ct_inputs, cts)
 
 
 _run.defvjp(_record, _run_backward)
-
-
-def _cheap(jaxpr, known) -> list:
-    """Return the equations of a jaxpr that make, by sums and products, further variables from the known ones."""
-    known, equations = set(known), []
-    primitives = lax.add_p, lax.sub_p, lax.mul_p, lax.neg_p, lax.integer_pow_p
-    for e in jaxpr.eqns:
-        if e.primitive in primitives and all(v in known for v in e.invars if isinstance(v, core.Var)):
-            known.add(e.outvars[0])
-            equations.append(e)
-    return equations
-
-
-def _untransposed(f, *args):
-    """Evaluate f with every (a b)^T of matrices made as b^T a^T.
-
-    JAX's gradient of W in h W is the transpose of a product, for which XLA would copy the larger operand, dL/dz,
-    in place of h.
-    """
-    closed, shapes = jax.make_jaxpr(f, return_shape=True)(*args)
-    products: dict = {}
-    equations = []
-    for e in closed.jaxpr.eqns:
-        if e.primitive is lax.transpose_p and e.params["permutation"] == (1, 0) and e.invars[0] in products:
-            product = products[e.invars[0]]
-            (of_a, of_b), batch = product.params["dimension_numbers"]
-            parameters = product.params | {"dimension_numbers": ((of_b, of_a), batch)}
-            e = product.replace(invars=product.invars[::-1], outvars=e.outvars, params=parameters)
-        elif e.primitive is lax.dot_general_p and not any(e.params["dimension_numbers"][1]):  # no batch axes
-            products[e.outvars[0]] = e
-        equations.append(e)
-    out = core.jaxpr_as_fun(closed.replace(jaxpr=closed.jaxpr.replace(eqns=equations)))(*jax.tree.leaves(args))
-    return jax.tree.unflatten(jax.tree.structure(shapes), out)
-
-
-def _laid_out(f, weights, *like):
-    """Return args -> f(weights, *args), with every v W^T of matrices W of `weights` made by `maps.times`."""
-    closed, shapes = jax.make_jaxpr(f, return_shape=True)(weights, *like)
-    jaxpr, weights = closed.jaxpr, jax.tree.leaves(weights)
-    given = dict(zip(jaxpr.invars, weights, strict=False)) | dict(zip(jaxpr.constvars, closed.consts, strict=True))
-
-    def instead(e):
-        """Return what makes a product, v -> v W^T, or None."""
-        matrices = e.primitive is lax.dot_general_p and all(v.aval.ndim == 2 for v in e.invars)
-        if matrices and e.invars[1] in given and e.params["dimension_numbers"][0] == ((1,), (1,)):
-            w = given[e.invars[1]]
-            return linear_maps.times(w.T, left=w.size >= linear_maps.FEW)
-        return None
-
-    needed, equations = {v for v in jaxpr.outvars if isinstance(v, core.Var)}, []
-    for e in reversed(jaxpr.eqns):
-        if e.effects or not needed.isdisjoint(e.outvars):
-            needed.update(v for v in e.invars if isinstance(v, core.Var))
-            equations.insert(0, (e, instead(e)))
-
-    def laid_out(*args):
-        known = given | dict(zip(jaxpr.invars[len(weights) :], jax.tree.leaves(args), strict=True))
-        for e, product in equations:
-            variables = [v for v in e.invars if isinstance(v, core.Var)]
-            if product:
-                known[e.outvars[0]] = product(known[variables[0]]).astype(e.outvars[0].aval.dtype)
-            else:
-                alone = jaxpr.replace(constvars=[], invars=variables, outvars=e.outvars, eqns=[e])
-                out = core.jaxpr_as_fun(core.ClosedJaxpr(alone, []))(*[known[v] for v in variables])
-                known.update(zip(e.outvars, out, strict=True))
-        out = [known[v] if isinstance(v, core.Var) else v.val for v in jaxpr.outvars]
-        return jax.tree.unflatten(jax.tree.structure(shapes), out)
-
-    return laid_out
-
-
-def _apart(closed, count: int):
-    """Part a jaxpr in what its first arguments alone give and the rest.
-
-    Returns:
-        `(once, each, varies)`: f(*first, *others) = each(*once(*first), *others), and for each output of f
-        whether it depends on the others.
-    """
-    jaxpr, first, others = closed.jaxpr, closed.jaxpr.invars[:count], closed.jaxpr.invars[count:]
-    varying = _depends(jaxpr, others)
-    early, late = [], []
-    for e in jaxpr.eqns:
-        (late if e.effects or any(v in varying for v in e.outvars) else early).append(e)
-    used = [v for v in [*(v for e in late for v in e.invars), *jaxpr.outvars] if isinstance(v, core.Var)]
-    between = [v for v in dict.fromkeys(used) if v not in varying and v not in jaxpr.constvars]
-    once = closed.replace(jaxpr=jaxpr.replace(invars=first, outvars=between, eqns=early))
-    each = closed.replace(jaxpr=jaxpr.replace(invars=between + others, eqns=late))
-    varies = [isinstance(v, core.Var) and v in varying for v in jaxpr.outvars]
-    return core.jaxpr_as_fun(once), core.jaxpr_as_fun(each), varies
-
-
-def _depends(jaxpr, variables) -> set:
-    """Return the variables of a jaxpr that depend on the given ones, each equation taken as a whole."""
-    variables = set(variables)
-    for e in jaxpr.eqns:
-        if e.effects or any(v in variables for v in e.invars if isinstance(v, core.Var)):
-            variables.update(e.outvars)
-    return variables
 
 
 def _floating(x) -> bool:

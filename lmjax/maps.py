@@ -20,8 +20,8 @@ from jax import lax
 __all__ = ["Linear", "Maps", "Stage", "encode", "run", "scan", "select", "step", "times"]
 
 
-FEW = 2**20  # so many weights w_h are read once a step: half a batch after the other pays for fewer only
-MANY = 2**22  # so many are worth a copy that lies as the forward product reads it
+FEW = 2**20  # fewer weights w_h than that may be read twice a step, each time for half a batch,
+MANY = 2**22  # and so many are worth a copy that lies as the product on the way forward reads it
 
 
 class Linear(NamedTuple):
@@ -154,6 +154,10 @@ def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
     The products with x are made before the loop, for all T at once, in the memory that z then takes:
 
         z_t = x_t W_x + b + h_{t-1} W_h.
+
+    On a CPU the loop runs two halves of the batch side by side where the weights are few, so that the gates of one
+    are computed beside the product of the other; where weights are very many, they stand on the left of the
+    product, see `times`.
 
     Kept for the way back are the states and the z alone. It computes the gates again, puts dL/dz_t in the place
     of z_t, and carries

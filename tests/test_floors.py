@@ -10,14 +10,15 @@ import lmjax
 ROOT = Path(lmjax.__file__).parent
 FLOORS = {
     "maps": 0,
-    "cell": 1,
-    **dict.fromkeys(["cells", "heads", "data"], 2),
-    **dict.fromkeys(["models", "analysis"], 3),
-    "evaluate": 4,
-    **dict.fromkeys(["train", "plot", "interop"], 5),
-    "report": 6,
-    "cli": 7,
-    "__init__": 8,
+    "jaxprs": 1,
+    "cell": 2,
+    **dict.fromkeys(["cells", "heads", "data"], 3),
+    **dict.fromkeys(["models", "analysis"], 4),
+    "evaluate": 5,
+    **dict.fromkeys(["train", "plot", "interop"], 6),
+    "report": 7,
+    "cli": 8,
+    "__init__": 9,
 }
 
 

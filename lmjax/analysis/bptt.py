@@ -14,7 +14,8 @@ from lmjax.analysis.flow import total_gradients
 from lmjax.analysis.scaled import add, log_norm, rescale
 from lmjax.analysis.trajectory import direct_gradients, step_loss, trajectory
 from lmjax.analysis.weights import pullback_log_norms
-from lmjax.cell import _depends, _join, _split
+from lmjax.cell import _join, _split
+from lmjax.jaxprs import depends
 
 __all__ = ["Contributions", "bptt_contributions"]
 
@@ -128,4 +129,4 @@ def _reads(f, theta, of_first):
     leaves, tree = jax.tree.flatten(theta)
     jaxpr = jax.make_jaxpr(lambda *leaves: f(jax.tree.unflatten(tree, leaves), of_first))(*leaves).jaxpr
     out = [v for v in jaxpr.outvars if isinstance(v, core.Var)]
-    return jax.tree.unflatten(tree, [not _depends(jaxpr, [v]).isdisjoint(out) for v in jaxpr.invars])
+    return jax.tree.unflatten(tree, [not depends(jaxpr, [v]).isdisjoint(out) for v in jaxpr.invars])
