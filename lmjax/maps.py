@@ -206,7 +206,7 @@ def _forward_loop(maps, reverse, parts, params, states, zs, valid):
     products = [times(params.w_h[:, at.h], left=params.w_h.size >= MANY) for at in columns]
 
     def coming(zs, i):
-        """Return x W_x of a turn. Asked for a turn before: reading z in the turn that writes it copies it."""
+        """Return x W_x of a turn. Asked for a turn before: reading z in the turn that writes it would copy it."""
         return _parts(_at([z[0] for z in zs], time(jnp.minimum(i, length - 1))), parts)
 
     def body(i, carry):
@@ -222,7 +222,8 @@ def _forward_loop(maps, reverse, parts, params, states, zs, valid):
                     m += z.shape[-1]
             now[p] = new if valid is None else jax.tree.map(partial(select, valid[t, part]), new, now[p])
             states = jax.tree.map(lambda all_s, s, part=part: _put(all_s, s, t + (not reverse), part), states, now[p])
-        return now, states, zs, coming(zs, i + 1)
+        zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(now))  # tells XLA that the gates have read x: no copy
+        return now, states, zs, coming(zs, i + 1 + zero)
 
     carry = _parts(_at(states, -1 if reverse else 0), parts), states, zs, coming(zs, 0)
     return lax.fori_loop(0, length, body, carry)[1:3]
