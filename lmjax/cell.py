@@ -300,8 +300,7 @@ def _record(step, reverse, params, state, inputs, mask):
         leaves = [None if k == "again" else next(rest[k]) for k in kinds]
         known = {n: leaf for n, leaf in zip(names, leaves, strict=True) if isinstance(n, core.Var) and leaf is not None}
         for e in again:
-            args = [known[v] if isinstance(v, core.Var) else v.val for v in e.invars]
-            known[e.outvars[0]] = e.primitive.bind(*args, **e.params)
+            jaxprs.evaluate(jaxpr.jaxpr, e, known)
         return jax.tree.unflatten(
             tree, [known[n] if k == "again" else x for n, k, x in zip(names, kinds, leaves, strict=True)]
         )
@@ -317,8 +316,8 @@ def _pullback(linear_step, like, length, reverse, constant, varying, ct_final, c
     def back(constant, linear, ct):
         return jax.linear_transpose(linear_step(constant, linear), *like)(ct)[1]
 
-    first = jax.tree.map(lambda a: jnp.zeros(a.shape[1:], a.dtype), varying), like[1]
-    back = jaxprs.laid_out(back, constant, *first)
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), varying)
+    back = jaxprs.laid_out(back, constant, one, like[1])
 
     def body(ct, at_t):
         linear, ct_t = at_t

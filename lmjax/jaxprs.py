@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 from jax import lax
 from jax.extend import core
 
 from lmjax import maps
 
-__all__ = ["apart", "cheap", "depends", "laid_out", "untransposed"]
+__all__ = ["apart", "cheap", "depends", "evaluate", "laid_out", "untransposed"]
 
 
 def depends(jaxpr, variables) -> set:
@@ -18,6 +20,14 @@ def depends(jaxpr, variables) -> set:
         if e.effects or any(v in variables for v in e.invars if isinstance(v, core.Var)):
             variables.update(e.outvars)
     return variables
+
+
+def evaluate(jaxpr, e, known: dict) -> None:
+    """Add to the known values of a jaxpr's variables those that one of its equations makes."""
+    variables = [v for v in e.invars if isinstance(v, core.Var)]
+    alone = jaxpr.replace(constvars=[], invars=variables, outvars=e.outvars, eqns=[e])
+    out = core.jaxpr_as_fun(core.ClosedJaxpr(alone, []))(*[known[v] for v in variables])
+    known.update(zip(e.outvars, out, strict=True))
 
 
 def apart(closed, count: int):
@@ -51,18 +61,18 @@ def cheap(jaxpr, known) -> list:
 
 
 def laid_out(f, weights, *like):
-    """Return args -> f(weights, *args), with every v W^T of matrices W of `weights` made by `maps.times`."""
+    """Return args -> f(weights, *args), with every v W^T of matrices W of `weights` laid out by `maps.times`."""
     closed, shapes = jax.make_jaxpr(f, return_shape=True)(weights, *like)
     jaxpr, weights = closed.jaxpr, jax.tree.leaves(weights)
     given = dict(zip(jaxpr.invars, weights, strict=False)) | dict(zip(jaxpr.constvars, closed.consts, strict=True))
 
     def instead(e):
-        """Return what makes a product, v -> v W^T, or None."""
+        """Return what makes a product, v -> v W^T, with its precision and type, or None."""
         matrices = e.primitive is lax.dot_general_p and all(v.aval.ndim == 2 for v in e.invars)
-        if matrices and e.invars[1] in given and e.params["dimension_numbers"][0] == ((1,), (1,)):
-            w = given[e.invars[1]]
-            return maps.times(w.T, left=w.size >= maps.FEW)
-        return None
+        if not (matrices and e.invars[1] in given and e.params["dimension_numbers"][0] == ((1,), (1,))):
+            return None
+        w, parameters = given[e.invars[1]], e.params | {"dimension_numbers": (((1,), (0,)), ((), ()))}
+        return maps.times(w.T, left=w.size >= maps.FEW, dot=partial(e.primitive.bind, **parameters))
 
     needed, equations = {v for v in jaxpr.outvars if isinstance(v, core.Var)}, []
     for e in reversed(jaxpr.eqns):
@@ -70,20 +80,17 @@ def laid_out(f, weights, *like):
             needed.update(v for v in e.invars if isinstance(v, core.Var))
             equations.insert(0, (e, instead(e)))
 
-    def laid_out(*args):
+    def laid(*args):
         known = given | dict(zip(jaxpr.invars[len(weights) :], jax.tree.leaves(args), strict=True))
         for e, product in equations:
-            variables = [v for v in e.invars if isinstance(v, core.Var)]
             if product:
-                known[e.outvars[0]] = product(known[variables[0]]).astype(e.outvars[0].aval.dtype)
+                known[e.outvars[0]] = product(known[e.invars[0]])
             else:
-                alone = jaxpr.replace(constvars=[], invars=variables, outvars=e.outvars, eqns=[e])
-                out = core.jaxpr_as_fun(core.ClosedJaxpr(alone, []))(*[known[v] for v in variables])
-                known.update(zip(e.outvars, out, strict=True))
+                evaluate(jaxpr, e, known)
         out = [known[v] if isinstance(v, core.Var) else v.val for v in jaxpr.outvars]
         return jax.tree.unflatten(jax.tree.structure(shapes), out)
 
-    return laid_out
+    return laid
 
 
 def untransposed(f, *args):

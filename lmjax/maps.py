@@ -322,10 +322,14 @@ run.defvjp(_forward, _run_backward)
 _held = lax.optimization_barrier  # laid out once, where XLA would turn operands in every step
 
 
-def times(w, *, left):
-    """Return v -> v W. On the left, (W^T v^T)^T, weights are read as they lie; on the right they are packed anew."""
+def times(w, *, left, dot=None):
+    """Return v -> v W. On the left, (W^T v^T)^T, weights are read as they lie; on the right they are packed anew.
+
+    `dot` multiplies two matrices; by default in the precision of W.
+    """
+    dot = dot or partial(_dot, dtype=w.dtype)
     w = _held(w.T if left else w)
-    return lambda v: _held(_dot(w, v.T, w.dtype)).T if left else _dot(v, w, w.dtype)
+    return lambda v: _held(dot(w, v.T)).T if left else dot(v, w)
 
 
 def _by_parts(loop, lanes, params, *arguments):

@@ -334,6 +334,20 @@ def test_what_weights_alone_give_is_made_once(few, key, monkeypatch):
     assert list(inside(jax.make_jaxpr(squares(unroll))(w).jaxpr)) == ["dot_general"] * 2
 
 
+@pytest.mark.parametrize("few", [0, 2**20])
+def test_products_keep_their_precision(few, key, monkeypatch):
+    """Weights in bfloat16 round no gradient of a state in float32; a precision that is asked for stays."""
+    monkeypatch.setattr(maps, "FEW", few)
+    dot = partial(jnp.matmul, preferred_element_type=jnp.float32, precision="highest")
+    step = lambda w, h, x: jnp.tanh(dot(h.astype(w.dtype), w) + x)
+    cell, w = Cell(init=None, start=None, step=step), jax.random.normal(key, (N, N)).astype(jnp.bfloat16)
+    state, xs = jnp.zeros((B, N), jnp.float32), jax.random.normal(key, (T, B, N), jnp.float32)
+    gradient = lambda run: jax.grad(lambda xs: jnp.sum(run(cell, w, state, xs)[1] ** 2))
+    chex.assert_trees_all_close(gradient(unroll)(xs), gradient(scan)(xs), rtol=1e-5)
+    text = str(jax.make_jaxpr(gradient(unroll))(xs))
+    assert text.count("dot_general[") == text.count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
+
+
 def test_segments_bound_the_memory(key):
     cell = cells.lstm(8, 32)
     params = jax.eval_shape(cell.init, key)
