@@ -190,8 +190,8 @@ def _forward(maps, reverse, params, state, xs, mask):
 
     def states_from(s):
         """Return memory for s_0..s_T of a leaf."""
-        room = jnp.zeros((length + 1, lanes, s.shape[-1]), s.dtype)
-        return room.at[-1 if reverse else 0].set(s.reshape(lanes, -1))
+        states = jnp.zeros((length + 1, lanes, s.shape[-1]), s.dtype)
+        return states.at[-1 if reverse else 0].set(s.reshape(lanes, -1))
 
     zs = [[room(at, piece) for piece in _pieces(at)] for at in _columns(maps.stages, len(params.w_h))]
     loop = partial(_forward_loop, maps, reverse)
@@ -211,15 +211,10 @@ def _forward_loop(maps, reverse, parts, params, states, zs, valid):
 
     def body(i, carry):
         (now, states, zs, x), t = carry, time(i)
-        now, zs = list(now), [list(z) for z in zs]
+        now = list(now)
         for p, part in enumerate(parts):
             new, sums = _step(maps, products, params, now[p], x[p])
-            for k, at in enumerate(columns):
-                m = 0
-                for z in sums[k]:
-                    j = int(0 < _size(at.x) <= m)
-                    zs[k][j] = _put(zs[k][j], z, t, part, m - _pieces(at)[j].start)
-                    m += z.shape[-1]
+            zs = [_keep(at, z, sum_k, t, part) for at, z, sum_k in zip(columns, zs, sums, strict=True)]
             now[p] = new if valid is None else jax.tree.map(partial(select, valid[t, part]), new, now[p])
             states = jax.tree.map(lambda all_s, s, part=part: _put(all_s, s, t + (not reverse), part), states, now[p])
         zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(now))  # tells XLA that the gates have read x: no copy
@@ -227,6 +222,16 @@ def _forward_loop(maps, reverse, parts, params, states, zs, valid):
 
     carry = _parts(_at(states, -1 if reverse else 0), parts), states, zs, coming(zs, 0)
     return lax.fori_loop(0, length, body, carry)[1:3]
+
+
+def _keep(at, pieces, sums, t, part):
+    """Put what `_sums` returns into the pieces of z, at t."""
+    pieces, m = list(pieces), 0
+    for z in sums:
+        j = int(0 < _size(at.x) <= m)
+        pieces[j] = _put(pieces[j], z, t, part, m - _pieces(at)[j].start)
+        m += z.shape[-1]
+    return pieces
 
 
 def _run_backward(maps, reverse, saved, cotangents):
