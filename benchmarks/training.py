@@ -41,6 +41,7 @@ from rich.progress import Progress, TimeElapsedColumn
 
 from lmjax import plot
 from lmjax.plot.style import colour, legend_above
+from lmjax.train.memory import GLIBC
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -69,6 +70,7 @@ class Config:
     peers: tuple[str, ...] = ALL
     rounds: int = 5
     seconds: float = 0.5  # of timed steps in each process
+    keep_memory: bool = False  # every process, the peers' too, keeps what it frees: see `lmjax.train.keep_memory`
 
 
 def child(*command: str) -> list[dict]:
@@ -172,6 +174,8 @@ def run(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) -> 
     if unknown:
         known = f"works {[*WORKS, *OTHERS]}, configs {[*CONFIGS]}, peers {[*PEERS]}"
         raise ValueError(f"training: unknown {sorted(unknown)}; there are {known}")
+    if cfg.keep_memory:
+        os.environ.update({name: str(value) for name, (_, value) in GLIBC.items()})
     peers, cases = installed(cfg.peers), {}
     for name in (w for w in cfg.works if w in WORKS):
         for config in cfg.configs:

@@ -1,6 +1,7 @@
 """What surrounds the cells: imports, compilation, memory of the training step."""
 
 import json
+import platform
 import subprocess
 import sys
 
@@ -93,3 +94,21 @@ def test_perplexity_does_not_depend_on_how_many_steps_are_scored_at_once(corpus)
     params = LM.init(jax.random.key(0))
     nll = [evaluate.perplexity(LM, params, corpus.test, start=VOCAB.eos, steps=k).nll for k in (7, 50)]
     assert nll[0] == pytest.approx(nll[1], rel=1e-12)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone gives large blocks back at once")
+def test_a_step_finds_its_memory_where_the_last_one_left_it():
+    code = """
+import resource
+import jax.numpy as jnp
+from lmjax import train
+train.keep_memory()
+x = jnp.zeros(2**24, jnp.float32)
+def pages(calls):
+    for _ in range(calls):
+        (x + 1).block_until_ready()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(-pages(20) + pages(20))  # it takes some calls until their places are found
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert int(done.stdout) < 5 * 2**26 / 4096  # those of five calls

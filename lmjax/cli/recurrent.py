@@ -63,6 +63,7 @@ def train(
         as_json: Print one JSON object.
     """
     begin = time.perf_counter()
+    training.keep_memory()
     config = {name: value for name, value in locals().items() if name in _KEPT}
     if (out / "config.json").exists() and not resume:
         raise ValueError(f"out: {out} holds a run already; --resume goes on with it, another --out starts afresh")
@@ -136,6 +137,7 @@ def evaluate_run(
     """
     if split not in ("train", "valid", "test"):
         raise ValueError(f"split: must be train, valid or test, got {split!r}")
+    training.keep_memory()
     trained = training.load_run(run)
     with working(f"measuring {split} perplexity"):
         text = _corpus(corpus or trained.config["corpus"], vocab=trained.vocab)
@@ -187,6 +189,7 @@ def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_jso
     from lmjax import report  # matplotlib takes a second to import
 
     begin = time.perf_counter()
+    training.keep_memory()
     trained = training.load_run(run)
     with working("reading the test text and studying the gradients"):
         text = _corpus(corpus or trained.config["corpus"], vocab=trained.vocab)
@@ -217,6 +220,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
     from lmjax import report  # matplotlib takes a second to import
 
     begin = time.perf_counter()
+    training.keep_memory()
     with working("reading Python's own prose"):
         text = data.stdlib()
     say(f"{len(text.train):,} words to train on, {len(text.test):,} to test on, vocabulary {len(text.vocab):,}")

@@ -1,6 +1,7 @@
-"""Training: one step, the loop around it, checkpoints, runs on disk."""
+"""Training: one step, the loop around it, its memory, checkpoints, runs on disk."""
 
 from lmjax.train.loop import History, Progress, Run, fit, learning_curve, load_history, steps_per_epoch
+from lmjax.train.memory import keep_memory
 from lmjax.train.run import Model, Trained, build, check_same, describe, load_run
 from lmjax.train.step import Metrics, TrainState, optimizer, start, start_params, step
 
@@ -16,6 +17,7 @@ __all__ = [
     "check_same",
     "describe",
     "fit",
+    "keep_memory",
     "learning_curve",
     "load_history",
     "load_run",
