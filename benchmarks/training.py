@@ -241,7 +241,7 @@ def figure(rows: list[dict]):
                 index = peers.index(r["peer"])
                 error = [[r["ratio"] - r["low"]], [r["high"] - r["ratio"]]]
                 label = r["peer"] if r["peer"] not in ax.get_legend_handles_labels()[1] else None
-                style = {"color": colour(index) if index < 7 else "0.5", "fmt": "osD^vP*Xp"[index]}
+                style = {"color": colour(index) if index < 7 else ("0.4", "0.7")[index - 7], "fmt": "osD^vP*Xp"[index]}
                 style |= {"linestyle": "", "capsize": 2, "elinewidth": 1}
                 ax.errorbar(r["ratio"], place + k, xerr=error, label=label, **style)
             place += len(here) + 1
