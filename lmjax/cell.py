@@ -131,7 +131,7 @@ def unroll(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False, s
     if cell.layers:
         return _layers(unroll, cell, params, state, xs, mask, reverse)
     arguments = _prepare(cell, params, state, xs, mask, reverse)
-    if cell.maps and len(xs) and _floating(xs):
+    if cell.maps and xs.size and _floating(xs):
         return linear_maps.run(cell.maps, reverse, params, state, _unpadded(xs, mask), mask)
     return (_run_affine if cell.step is affine else _run)(*arguments)
 

@@ -101,7 +101,7 @@ def test_the_way_of_many_weights_changes_nothing(name, way, sizes, key, monkeypa
     )
 
 
-@pytest.mark.parametrize(("length", "batch"), [(1, (B,)), (T, ()), (1, ()), (T, (1,)), (T, (2, B))])
+@pytest.mark.parametrize(("length", "batch"), [(1, (B,)), (T, ()), (1, ()), (T, (0,)), (T, (1,)), (T, (2, B))])
 def test_any_length_and_batch_shape(length, batch, key):
     args = CELLS["lstm"], *problem(CELLS["lstm"], key, length, batch)
     ours, plain = (jax.jit(partial(gradients, run, args[0]))(*args[1:]) for run in (unroll, scan))
