@@ -70,7 +70,7 @@ class Config:
     peers: tuple[str, ...] = ALL
     rounds: int = 5
     seconds: float = 0.5  # of timed steps in each process
-    keep_memory: bool = False  # every process, the peers' too, keeps what it frees: see `lmjax.train.keep_memory`
+    keep_memory: bool = False  # in every process, the peers' too (see `lmjax.train.keep_memory`); rows say "S kept"
 
 
 def child(*command: str) -> list[dict]:
@@ -182,7 +182,8 @@ def run(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) -> 
             by = ("lmjax", *(p for p in WORKS[name].peers if p in peers))
             size = CONFIGS[config]
             programs = {p: partial(program, name, p, size, cfg.seconds) for p in by}
-            cases[name, config] = programs, None if WORKS[name].head else flops(WORKS[name], size)
+            label = f"{config} kept" if cfg.keep_memory else config
+            cases[name, label] = programs, None if WORKS[name].head else flops(WORKS[name], size)
     if "import" in cfg.works:
         rooms = "from lmjax import analysis, cells, data, evaluate, models, plot, train"
         for config, ours in {"package": "import lmjax", "rooms": rooms}.items():
