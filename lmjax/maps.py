@@ -214,7 +214,7 @@ def _forward_loop(maps, reverse, parts, params, states, zs, valid):
         now = list(now)
         for p, part in enumerate(parts):
             new, sums = _step(maps, products, params, now[p], x[p])
-            zs = [_keep(at, z, sum_k, t, part) for at, z, sum_k in zip(columns, zs, sums, strict=True)]
+            zs = [_keep(at, z, parts, t, part) for at, z, parts in zip(columns, zs, sums, strict=True)]
             now[p] = new if valid is None else jax.tree.map(partial(select, valid[t, part]), new, now[p])
             states = jax.tree.map(lambda all_s, s, part=part: _put(all_s, s, t + (not reverse), part), states, now[p])
         zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(now))  # tells XLA that the gates have read x: no copy
@@ -224,12 +224,12 @@ def _forward_loop(maps, reverse, parts, params, states, zs, valid):
     return lax.fori_loop(0, length, body, carry)[1:3]
 
 
-def _keep(at, pieces, sums, t, part):
-    """Put what `_sums` returns into the pieces of z, at t."""
+def _keep(at, pieces, parts, *start):
+    """Put the parts of z, as `_sums` returns them, into its pieces."""
     pieces, m = list(pieces), 0
-    for z in sums:
+    for z in parts:
         j = int(0 < _size(at.x) <= m)
-        pieces[j] = _put(pieces[j], z, t, part, m - _pieces(at)[j].start)
+        pieces[j] = _put(pieces[j], z, *start, m - _pieces(at)[j].start)
         m += z.shape[-1]
     return pieces
 
@@ -249,14 +249,15 @@ def _backward(maps, reverse, primals, cotangents, mask, kept):
     ct_states = jax.tree.map(lambda a: a.reshape(length, lanes, -1), ct_states)
     inner = [jnp.zeros((length, lanes, n), wide) for _ in maps.stages[1:]]  # what later stages multiply
     loop, valid = partial(_backward_loop, maps, reverse), _lanes(mask, batch)
-    ct_state, zs, inner = _by_parts(loop, lanes, params, ct_final, ct_states, states, zs, inner, valid)
     rows = lambda a: a.reshape(length * lanes, -1)
+    zs = jax.tree.map(rows, zs)
+    ct_state, zs, inner = _by_parts(loop, lanes, params, ct_final, ct_states, states, zs, inner, valid)
     turn = lambda a: _held(a.T) if params.w_h.size < FEW else a.T
     hs = [maps.hidden(_but_one(states, first=reverse)), *inner]
     x_turned, d_x, d_h, d_b, ct_xs = turn(rows(xs)), [], [], [], jnp.zeros((), wide)
     for at, h, dzs in zip(_columns(maps.stages, n), hs, zs, strict=True):
         h_turned = turn(rows(h))
-        for piece, dz in zip(_pieces(at), map(rows, dzs), strict=True):
+        for piece, dz in zip(_pieces(at), dzs, strict=True):
             d_b.append(dz.sum(0))
             if piece.start < _size(at.x):
                 d_x.append(_dot(x_turned, dz, dtype))
@@ -269,47 +270,67 @@ def _backward(maps, reverse, primals, cotangents, mask, kept):
 
 
 def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs, inner, valid):
-    n, length, time, wide = len(params.w_h), len(zs[0][0]), _time(len(zs[0][0]), not reverse), zs[0][0].dtype
-    columns = _columns(maps.stages, n)
+    n, lanes, wide = len(params.w_h), parts[-1].stop, zs[0][0].dtype
+    length, columns = len(zs[0][0]) // lanes, _columns(maps.stages, n)
+    time, alone = _time(length, not reverse), [_size(at.z) - _size(at.h) for at in columns]  # of z, read x alone
     products = [times(params.w_h[:, at.h].T, left=params.w_h.size >= FEW) for at in columns]
-    room = [[jnp.zeros((_size(part), _size(at.z)), wide) for at in columns] for part in parts]  # for dL/dz of a stage
+    waits = len(parts) > 1 and params.w_h.shape[1] > n
+
+    def rows(zs, t, part):
+        return jax.tree.map(lambda z: lax.dynamic_slice_in_dim(z, t * lanes + part.start, _size(part)), zs)
+
+    def keep(zs, dzs, t):
+        """Put dL/dz in the place of z."""
+        for part, of_part in zip(parts, dzs, strict=True):
+            for k, (at, (of_x, by_h)) in enumerate(zip(columns, of_part, strict=True)):
+                dz = of_x, *jnp.split(by_h, [_size(at.x) - alone[k]], 1)
+                zs = [*zs[:k], _keep(at, zs[k], [d for d in dz if d.size], t * lanes + part.start), *zs[k + 1 :]]
+        return zs
+
+    def through(ct_state, dz, state, first=False):
+        """Return dL/ds: what came through the gates of the step that s went into, and what by their first product."""
+        h, pull = jax.vjp(maps.hidden, state)
+        return _add(ct_state, *pull(jnp.where(first, 0, products[0](dz[0][1]).astype(h.dtype))))
 
     def body(i, carry):
-        (cts, z, zs, inner, room), t = carry, time(i)  # z was read a turn ago, as in the forward loop
-        cts, zs, inner, room = list(cts), [list(z) for z in zs], list(inner), [list(r) for r in room]
-        reads = (states, t + reverse), (ct_states, t)
+        (cts, zs, dzs, inner), t = carry, time(i)
+        zs = keep(zs, dzs, time(jnp.maximum(i - 1, 0)))  # of the turn before, beside the products of this one
+        cts, dzs, inner = list(cts), [[list(dz) for dz in of_part] for of_part in dzs], list(inner)
+        reads = (states, t + (not reverse)), (states, t + reverse), (ct_states, t)
         for p, part in enumerate(parts):
-            state, direct = (jax.tree.map(lambda a, j=j, part=part: a[j, part], tree) for tree, j in reads)
-            ct = _add(cts[p], direct)
+            new, state, direct = (jax.tree.map(lambda a, j=j, part=part: a[j, part], tree) for tree, j in reads)
+            ct = _add(through(cts[p], dzs[p], new, first=i == 0), direct)
             ct_state = jax.tree.map(jnp.zeros_like, ct)
+            # the gates of a half wait for its product, and so run on its core: else all would run on one, before
+            zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(ct)) if waits else 0
+            z = rows(zs, t + zero, part)
             if valid is not None:
-                zero, of_step = ct_state, partial(select, valid[t, part])
-                ct, ct_state = jax.tree.map(of_step, ct, zero), jax.tree.map(of_step, zero, ct)
-            h, pull_hidden = jax.vjp(maps.hidden, state)
-            out, pulls = (h,), []
+                zeros, of_step = ct_state, partial(select, valid[t, part])
+                ct, ct_state = jax.tree.map(of_step, ct, zeros), jax.tree.map(of_step, zeros, ct)
+            out, pulls = (maps.hidden(state),), []
             for k, stage in enumerate(maps.stages):
                 v, *kept = out
                 if k:
                     inner[k - 1] = _put(inner[k - 1], v.astype(wide), t, part)
-                blocks = _blocks(z[p][k], n)
+                blocks = _blocks(z[k], n)
                 out, pull = jax.vjp(stage.gates, state, *blocks, *kept)
                 pulls.append((pull, len(blocks), v.dtype))
-            for k, at in reversed(list(enumerate(columns))):
+            for k in reversed(range(len(columns))):
                 pull, count, v_dtype = pulls[k]
                 ct_gates, *ct = pull(ct)
                 ct_state = _add(ct_state, ct_gates)
-                for m, block in enumerate(ct[:count]):
-                    room[p][k] = _put(room[p][k], block, 0, m * n)
-                for j, piece in enumerate(_pieces(at)):
-                    zs[k][j] = _put(zs[k][j], room[p][k][:, piece], t, part)
-                by_h = room[p][k][:, _size(at.z) - _size(at.h) :]
-                ct = (products[k](by_h).astype(v_dtype), *ct[count:])
-            cts[p] = _add(ct_state, *pull_hidden(ct[0]))
-        return cts, _parts(_at(zs, time(jnp.minimum(i + 1, length - 1))), parts), zs, inner, room
+                for m, block in zip(range(0, n * count, n), ct, strict=False):
+                    by_h = m >= alone[k]
+                    dzs[p][k][by_h] = _put(dzs[p][k][by_h], block, 0, m - by_h * alone[k])
+                if k:
+                    ct = (products[k](dzs[p][k][1]).astype(v_dtype), *ct[count:])
+            cts[p] = ct_state
+        return cts, zs, dzs, inner
 
-    carry = _parts(ct_final, parts), _parts(_at(zs, time(0)), parts), zs, inner, room
-    cts, _, zs, inner, _ = lax.fori_loop(0, length, body, carry)
-    return jax.tree.map(lambda *cts: jnp.concatenate(cts), *cts), zs, inner
+    first = [[jnp.split(jnp.concatenate(z, 1), [m], 1) for z, m in zip(rows(zs, time(0), p), alone)] for p in parts]
+    cts, zs, dzs, inner = lax.fori_loop(0, length, body, (_parts(ct_final, parts), zs, first, inner))
+    cts = map(through, cts, dzs, _parts(_at(states, -1 if reverse else 0), parts))
+    return jax.tree.map(lambda *cts: jnp.concatenate(cts), *cts), keep(zs, dzs, time(length - 1)), inner
 
 
 @_backward.defjvp
