@@ -276,15 +276,15 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
     products = [times(params.w_h[:, at.h].T, left=params.w_h.size >= FEW) for at in columns]
     waits = len(parts) > 1 and params.w_h.shape[1] > n
 
-    def rows(zs, t, part):
-        return jax.tree.map(lambda z: lax.dynamic_slice_in_dim(z, t * lanes + part.start, _size(part)), zs)
+    rows = lambda t: [jnp.asarray(t * lanes + part.start) for part in parts]  # of z, where those of t begin
+    read = lambda zs, start, part: jax.tree.map(lambda z: lax.dynamic_slice_in_dim(z, start, _size(part)), zs)
 
-    def keep(zs, dzs, t):
+    def keep(zs, dzs, starts):
         """Put dL/dz in the place of z."""
-        for part, of_part in zip(parts, dzs, strict=True):
+        for start, of_part in zip(starts, dzs, strict=True):
             for k, (at, (of_x, by_h)) in enumerate(zip(columns, of_part, strict=True)):
                 dz = of_x, *jnp.split(by_h, [_size(at.x) - alone[k]], 1)
-                zs = [*zs[:k], _keep(at, zs[k], [d for d in dz if d.size], t * lanes + part.start), *zs[k + 1 :]]
+                zs = [*zs[:k], _keep(at, zs[k], [d for d in dz if d.size], start), *zs[k + 1 :]]
         return zs
 
     def through(ct_state, dz, state, first=False):
@@ -293,17 +293,18 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
         return _add(ct_state, *pull(jnp.where(first, 0, products[0](dz[0][1]).astype(h.dtype))))
 
     def body(i, carry):
-        (cts, zs, dzs, inner), t = carry, time(i)
-        zs = keep(zs, dzs, time(jnp.maximum(i - 1, 0)))  # of the turn before, beside the products of this one
+        (cts, zs, dzs, starts, inner), t = carry, time(i)
+        zs = keep(zs, dzs, starts)  # of the turn before, beside the products of this one
         cts, dzs, inner = list(cts), [[list(dz) for dz in of_part] for of_part in dzs], list(inner)
         reads = (states, t + (not reverse)), (states, t + reverse), (ct_states, t)
+        starts = rows(t)
         for p, part in enumerate(parts):
             new, state, direct = (jax.tree.map(lambda a, j=j, part=part: a[j, part], tree) for tree, j in reads)
             ct = _add(through(cts[p], dzs[p], new, first=i == 0), direct)
             ct_state = jax.tree.map(jnp.zeros_like, ct)
             # the gates of a half wait for its product, and so run on its core: else all would run on one, before
             zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(ct)) if waits else 0
-            z = rows(zs, t + zero, part)
+            z = read(zs, starts[p] + zero, part)
             if valid is not None:
                 zeros, of_step = ct_state, partial(select, valid[t, part])
                 ct, ct_state = jax.tree.map(of_step, ct, zeros), jax.tree.map(of_step, zeros, ct)
@@ -325,12 +326,15 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
                 if k:
                     ct = (products[k](dzs[p][k][1]).astype(v_dtype), *ct[count:])
             cts[p] = ct_state
-        return cts, zs, dzs, inner
+        return cts, zs, dzs, starts, inner
 
-    first = [[jnp.split(jnp.concatenate(z, 1), [m], 1) for z, m in zip(rows(zs, time(0), p), alone)] for p in parts]
-    cts, zs, dzs, inner = lax.fori_loop(0, length, body, (_parts(ct_final, parts), zs, first, inner))
+    cut = lambda z: [jnp.split(jnp.concatenate(z_k, 1), [m], 1) for z_k, m in zip(z, alone, strict=True)]
+    starts = rows(time(0))
+    first = [cut(read(zs, start, part)) for start, part in zip(starts, parts, strict=True)]
+    carry = _parts(ct_final, parts), zs, first, starts, inner
+    cts, zs, dzs, starts, inner = lax.fori_loop(0, length, body, carry)
     cts = map(through, cts, dzs, _parts(_at(states, -1 if reverse else 0), parts))
-    return jax.tree.map(lambda *cts: jnp.concatenate(cts), *cts), keep(zs, dzs, time(length - 1)), inner
+    return jax.tree.map(lambda *cts: jnp.concatenate(cts), *cts), keep(zs, dzs, starts), inner
 
 
 @_backward.defjvp
