@@ -164,6 +164,9 @@ def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
 
         dL/dh_{t-1} = dL/dz_t W_h^T + (what comes through the gates).
 
+    A turn begins with that product, of the turn before: on a CPU the gates of a half then follow on the core
+    that made its product, and dL/dz is put into its place beside the products.
+
     The gradients of weights, biases and inputs are then one product each over all T. The derivative of
     this way back is that of `scan`'s.
 
@@ -214,7 +217,7 @@ def _forward_loop(maps, reverse, parts, params, states, zs, valid):
         now = list(now)
         for p, part in enumerate(parts):
             new, sums = _step(maps, products, params, now[p], x[p])
-            zs = [_keep(at, z, parts, t, part) for at, z, parts in zip(columns, zs, sums, strict=True)]
+            zs = [_keep(at, z, sum_k, t, part) for at, z, sum_k in zip(columns, zs, sums, strict=True)]
             now[p] = new if valid is None else jax.tree.map(partial(select, valid[t, part]), new, now[p])
             states = jax.tree.map(lambda all_s, s, part=part: _put(all_s, s, t + (not reverse), part), states, now[p])
         zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(now))  # tells XLA that the gates have read x: no copy
@@ -274,8 +277,7 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
     length, columns = len(zs[0][0]) // lanes, _columns(maps.stages, n)
     time, alone = _time(length, not reverse), [_size(at.z) - _size(at.h) for at in columns]  # of z, read x alone
     products = [times(params.w_h[:, at.h].T, left=params.w_h.size >= FEW) for at in columns]
-    waits = len(parts) > 1 and params.w_h.shape[1] > n
-
+    waits = len(parts) > 1 and params.w_h.shape[1] > n  # where one fusion makes all gates, an index made in it costs
     rows = lambda t: [jnp.asarray(t * lanes + part.start) for part in parts]  # of z, where those of t begin
     read = lambda zs, start, part: jax.tree.map(lambda z: lax.dynamic_slice_in_dim(z, start, _size(part)), zs)
 
@@ -302,7 +304,7 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
             new, state, direct = (jax.tree.map(lambda a, j=j, part=part: a[j, part], tree) for tree, j in reads)
             ct = _add(through(cts[p], dzs[p], new, first=i == 0), direct)
             ct_state = jax.tree.map(jnp.zeros_like, ct)
-            # the gates of a half wait for its product, and so run on its core: else all would run on one, before
+            # tells XLA that the gates of a half wait for its product: else all of them run on one core, before
             zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(ct)) if waits else 0
             z = read(zs, starts[p] + zero, part)
             if valid is not None:
