@@ -253,7 +253,7 @@ def _backward(maps, reverse, primals, cotangents, mask, kept):
     inner = [jnp.zeros((length, lanes, n), wide) for _ in maps.stages[1:]]  # what later stages multiply
     loop, valid = partial(_backward_loop, maps, reverse), _lanes(mask, batch)
     rows = lambda a: a.reshape(length * lanes, -1)
-    zs = jax.tree.map(rows, zs)
+    zs = jax.tree.map(rows, zs)  # now: XLA would copy what the loop leaves, were it reshaped after it
     ct_state, zs, inner = _by_parts(loop, lanes, params, ct_final, ct_states, states, zs, inner, valid)
     turn = lambda a: _held(a.T) if params.w_h.size < FEW else a.T
     hs = [maps.hidden(_but_one(states, first=reverse)), *inner]
@@ -278,15 +278,18 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
     time, alone = _time(length, not reverse), [_size(at.z) - _size(at.h) for at in columns]  # of z, read x alone
     products = [times(params.w_h[:, at.h].T, left=params.w_h.size >= FEW) for at in columns]
     waits = len(parts) > 1 and params.w_h.shape[1] > n  # where one fusion makes all gates, an index made in it costs
-    rows = lambda t: [jnp.asarray(t * lanes + part.start) for part in parts]  # of z, where those of t begin
+    starts_of = lambda t: [jnp.asarray(t * lanes + part.start) for part in parts]  # rows of z where t begins
     read = lambda zs, start, part: jax.tree.map(lambda z: lax.dynamic_slice_in_dim(z, start, _size(part)), zs)
+
+    def parted(at, of_x, by_h):
+        """Part dL/dz as `_sums` parts z."""
+        dz = of_x, *jnp.split(by_h, [_size(at.x) - of_x.shape[1]], 1)
+        return [d for d in dz if d.size]
 
     def keep(zs, dzs, starts):
         """Put dL/dz in the place of z."""
         for start, of_part in zip(starts, dzs, strict=True):
-            for k, (at, (of_x, by_h)) in enumerate(zip(columns, of_part, strict=True)):
-                dz = of_x, *jnp.split(by_h, [_size(at.x) - alone[k]], 1)
-                zs = [*zs[:k], _keep(at, zs[k], [d for d in dz if d.size], start), *zs[k + 1 :]]
+            zs = [_keep(at, z, parted(at, *dz), start) for at, z, dz in zip(columns, zs, of_part, strict=True)]
         return zs
 
     def through(ct_state, dz, state, first=False):
@@ -296,10 +299,11 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
 
     def body(i, carry):
         (cts, zs, dzs, starts, inner), t = carry, time(i)
-        zs = keep(zs, dzs, starts)  # of the turn before, beside the products of this one
+        # of the turn before, beside the products of this one; `starts` is carried, for made from i it came after them
+        zs = keep(zs, dzs, starts)
         cts, dzs, inner = list(cts), [[list(dz) for dz in of_part] for of_part in dzs], list(inner)
         reads = (states, t + (not reverse)), (states, t + reverse), (ct_states, t)
-        starts = rows(t)
+        starts = starts_of(t)
         for p, part in enumerate(parts):
             new, state, direct = (jax.tree.map(lambda a, j=j, part=part: a[j, part], tree) for tree, j in reads)
             ct = _add(through(cts[p], dzs[p], new, first=i == 0), direct)
@@ -331,7 +335,7 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
         return cts, zs, dzs, starts, inner
 
     cut = lambda z: [jnp.split(jnp.concatenate(z_k, 1), [m], 1) for z_k, m in zip(z, alone, strict=True)]
-    starts = rows(time(0))
+    starts = starts_of(time(0))
     first = [cut(read(zs, start, part)) for start, part in zip(starts, parts, strict=True)]
     carry = _parts(ct_final, parts), zs, first, starts, inner
     cts, zs, dzs, starts, inner = lax.fori_loop(0, length, body, carry)
