@@ -317,15 +317,31 @@ def _pullback(linear_step, like, length, reverse, constant, varying, ct_final, c
         return jax.linear_transpose(linear_step(constant, linear), *like)(ct)[1]
 
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), varying)
-    back = jaxprs.laid_out(back, constant, one, like[1])
+    turn = jaxprs.turn(back, constant, one, like[1])
 
-    def body(ct, at_t):
-        linear, ct_t = at_t
-        ct = _add(ct, ct_t)  # dL/ds_t
-        return back(linear, ct), ct
+    def loop(parts, room, ct_final, *along):
+        parts = parts if turn.rows else [...]
+        cut = lambda tree: [jax.tree.map(lambda a, part=part: a[part], tree) for part in parts]
+        join = lambda trees: jax.tree.map(lambda *a: jnp.concatenate(a) if a[1:] else a[0], *trees)
+        before, after = zip(*map(turn.of, parts), strict=True)
+
+        def through(rooms, first):
+            """Return what comes to dL/ds_t of each part from the step after."""
+            cts = [f(*room) for f, room in zip(after, rooms, strict=True)]
+            return jax.tree.map(partial(jnp.where, first), cut(ct_final), cts)
+
+        def body(carry, at_t):
+            linear, ct_t = map(cut, at_t)
+            cts = _add(through(*carry), ct_t)  # dL/ds_t
+            rooms = [f(*args) for f, *args in zip(before, carry[0], linear, cts, strict=True)]
+            return (rooms, False), join(cts)
+
+        carry, cts = lax.scan(body, (cut(room), True), along, length, reverse=not reverse)
+        return join(through(*carry)), cts
 
     ct_final, ct_states = _split(ct_final)[0], _split(ct_states)[0]
-    ct_first, cts = lax.scan(body, ct_final, (varying, ct_states), length, reverse=not reverse)
+    arguments = turn.room, ct_final, varying, ct_states
+    ct_first, cts = linear_maps.by_parts(loop, turn.rows, turn.weights, *arguments)
 
     def all_steps(params, states, xs):
         return jax.vmap(lambda linear, s, x: linear_step(constant, linear)(params, s, x))(varying, states, xs)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["Linear", "Maps", "Stage", "encode", "run", "scan", "select", "step", "times"]
+__all__ = ["Linear", "Maps", "Stage", "by_parts", "encode", "run", "scan", "select", "step", "times"]
 
 
 FEW = 2**20  # fewer weights w_h than that may be read twice a step, each time for half a batch,
@@ -198,7 +198,9 @@ def _forward(maps, reverse, params, state, xs, mask):
 
     zs = [[room(at, piece) for piece in _pieces(at)] for at in _columns(maps.stages, len(params.w_h))]
     loop = partial(_forward_loop, maps, reverse)
-    states, zs = _by_parts(loop, lanes, params, jax.tree.map(states_from, state), zs, _lanes(mask, batch))
+    states, zs = by_parts(
+        loop, lanes, params.w_h.size, params, jax.tree.map(states_from, state), zs, _lanes(mask, batch)
+    )
     saved = params, state, xs, mask, lax.stop_gradient((states, zs))
     states = jax.tree.map(lambda a: a.reshape(length, *batch, -1), _but_one(states, first=not reverse))
     return (_at(states, 0 if reverse else -1), states), saved
@@ -254,7 +256,7 @@ def _backward(maps, reverse, primals, cotangents, mask, kept):
     loop, valid = partial(_backward_loop, maps, reverse), _lanes(mask, batch)
     rows = lambda a: a.reshape(length * lanes, -1)
     zs = jax.tree.map(rows, zs)  # now: XLA would copy what the loop leaves, were it reshaped after it
-    ct_state, zs, inner = _by_parts(loop, lanes, params, ct_final, ct_states, states, zs, inner, valid)
+    ct_state, zs, inner = by_parts(loop, lanes, params.w_h.size, params, ct_final, ct_states, states, zs, inner, valid)
     turn = lambda a: _held(a.T) if params.w_h.size < FEW else a.T
     hs = [maps.hidden(_but_one(states, first=reverse)), *inner]
     x_turned, d_x, d_h, d_b, ct_xs = turn(rows(xs)), [], [], [], jnp.zeros((), wide)
@@ -368,13 +370,16 @@ def times(w, *, left, dot=None):
     return lambda v: _held(dot(w, v.T)).T if left else dot(v, w)
 
 
-def _by_parts(loop, lanes, params, *arguments):
-    """Run a loop, on a CPU over two halves of the batch: the gates of one then run beside the product of the other."""
+def by_parts(loop, lanes, weights, *arguments):
+    """Run a loop, on a CPU over two halves of the batch: the gates of one then run beside the product of the other.
+
+    Not where there are more than a few `weights` to be read by each half.
+    """
     whole = partial(loop, [slice(0, lanes)])
-    if lanes < 2 or params.w_h.size >= FEW:
-        return whole(params, *arguments)
+    if lanes < 2 or weights >= FEW:
+        return whole(*arguments)
     halves = partial(loop, [slice(0, lanes // 2), slice(lanes // 2, lanes)])
-    return lax.platform_dependent(params, *arguments, cpu=halves, default=whole)
+    return lax.platform_dependent(*arguments, cpu=halves, default=whole)
 
 
 def _put(a, value, *start):
