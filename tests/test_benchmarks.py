@@ -9,16 +9,25 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-FILE = Path(__file__).parents[1] / "benchmarks" / "training.py"
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def training():
-    spec = importlib.util.spec_from_file_location("training", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["training"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("training")
+
+
+@pytest.fixture(scope="module")
+def cycles():
+    return load("cycles")
 
 
 def test_rows_compare_the_same_work_with_linen(training):
@@ -56,4 +65,21 @@ def test_growth_finds_the_exponent(training, monkeypatch, tmp_path):
     exponents = {c["size"]: c["exponent"] for c in curves}
     assert exponents == pytest.approx({"T": 1, "B": 0, "H": 2, "layers": 1, "V": 0.5}, abs=1e-9)
     assert (tmp_path / "growth.png").stat().st_size > 1000
+    plt.close("all")
+
+
+def test_every_instant_of_a_step_is_counted_once(cycles, monkeypatch, tmp_path):
+    turn = lambda t: [(t, t + 3, "ynn_fusion"), (t + 1, t + 4, "dot.1"), (t + 3, t + 5, "tanh_fusion")]  # of 7 ms
+    forward = [event for t in (10, 17) for event in turn(t)]
+    backward = [(a + 20, b + 20, name + "0") for a, b, name in forward]
+    events = [(0, 8, "ynn_fusion.7"), *forward, *backward, (47, 50, "copy")]
+    monkeypatch.setattr(cycles, "trace", lambda step: events)
+    monkeypatch.setattr(cycles, "jax_step", lambda by, p: (lambda: None, {}))
+    monkeypatch.setitem(cycles.CONFIGS, "S", cycles.Size(B=1, T=2, H=4))
+    cycles.main(cycles.Config(("lstm",), ("S",)), tmp_path)
+    rows = json.loads((tmp_path / "cycles.json").read_text())
+    found = {r["loop"]: [r[kind] for kind in cycles.KINDS] for r in rows}
+    loop = [8, 1, 2]  # from the first product to the end of the last
+    assert found == {"forward 1": loop, "backward 1": loop, "rest": [8, 5, 15]}
+    assert (tmp_path / "cycles.png").stat().st_size > 1000
     plt.close("all")
