@@ -323,7 +323,7 @@ def _pullback(linear_step, like, length, reverse, constant, varying, ct_final, c
         parts = parts if turn.rows else [...]
         cut = lambda tree: [jax.tree.map(lambda a, part=part: a[part], tree) for part in parts]
         join = lambda trees: jax.tree.map(lambda *a: jnp.concatenate(a) if a[1:] else a[0], *trees)
-        before, after = zip(*map(turn.of, parts), strict=True)
+        before, after = zip(*(turn.of(part, replace=len(parts) > 1) for part in parts), strict=True)
 
         def through(rooms, first):
             """Return what comes to dL/ds_t of each part from the step after."""

@@ -76,7 +76,7 @@ def cheap(jaxpr, known) -> list:
 class Turn(NamedTuple):
     """A turn of a loop, f(weights, *args) = after(*before(room, *args)), parted at its last products.
 
-    `of(part)` returns `(before, after)` for a part of the rows, a slice.
+    `of(part, replace)` returns `(before, after)` for a part of the rows, a slice; see `turn` for what is replaced.
     """
 
     of: Callable
@@ -88,9 +88,10 @@ class Turn(NamedTuple):
 def turn(f, weights, *like) -> Turn:
     """Part f at its last products v W^T, W a matrix among `weights`; all are laid out by `maps.times`.
 
-    A loop that carries what lies between, and begins its turns with `after`, has on a CPU the gates of each
-    part on the core that made its product. The operands of the last products are put, in pieces, in the place
-    of the former ones: XLA else gives the memory of one that has been read to the next product, which waits.
+    A loop that carries what lies between, and begins its turns with `after`, has on a CPU the gates of each part
+    of the rows on the core that made its product. There the operands of the last products are to replace the former
+    ones, put in their place in pieces: XLA else gives the memory of one that has been read to the result of the next
+    product, which then waits for the first.
     """
     closed, shapes = jax.make_jaxpr(f, return_shape=True)(weights, *like)
     closed = jax.make_jaxpr(partial(_inlined, closed))(*jax.tree.leaves((weights, *like)))
@@ -118,7 +119,7 @@ def turn(f, weights, *like) -> Turn:
     cut = _cut(equations, products, arguments)
     cut = cut if cut.issuperset(between) else set()
 
-    def of(part):
+    def of(part, replace):
         known = {v: a[part] if v in cut else a for v, a in given.items()}
 
         def run(known, is_late):
@@ -135,7 +136,7 @@ def turn(f, weights, *like) -> Turn:
 
         def before(room, *args):
             values = run(known | dict(zip(arguments, jax.tree.leaves(args), strict=True)), is_late=False)
-            put = lambda old, v: _put(old, made.get(v), values[v], values) if v in operands else values[v]
+            put = lambda old, v: _put(old, made.get(v), values[v], values) if replace and v in operands else values[v]
             return list(map(put, room, between))
 
         def after(*values):
