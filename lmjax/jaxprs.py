@@ -146,7 +146,7 @@ def turn(f, weights, *like) -> Turn:
         return before, after
 
     room = [jnp.zeros(v.aval.shape, v.aval.dtype) for v in between]
-    rows = arguments[-1].aval.shape[0] if cut else 0
+    rows = next(iter(cut)).aval.shape[0] if cut else 0
     return Turn(of, room, rows, sum(made[v].invars[1].aval.size for v in products))
 
 
