@@ -9,13 +9,12 @@ matrices. All are milliseconds of a step, medians over the traced steps; `second
 
 In a loop `other` cannot be hidden behind products: the gates of a step need its product, the next product the gates.
 
-Rows go to cycles.json, a table to cycles.md, a figure to cycles.png.
+Rows go to cycles.json after every work, a table to cycles.md, a figure to cycles.png.
 """
 
 import json
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,15 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
+from rich.console import Console
+from rich.progress import track
 
 from lmjax import plot
 from lmjax.plot.style import colour, legend_above
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from works import BLOCKS, CONFIGS, WORKS, Size, gemm_peak, jax_step, problem
+from works import BLOCKS, CONFIGS, WORKS, Size, gemm_peak, jax_step, measure, problem
 
 KINDS = "products", "other", "idle"
 PRODUCTS = "ynn", "dot"  # how the names of what multiplies matrices begin
@@ -98,13 +99,8 @@ def loops(events, turns) -> list[tuple[float, float]]:
 def attribute(work: str, size: Size, cfg: Config) -> list[dict]:
     """Return the rows of a work at a size: each loop, and the rest."""
     step, _ = jax_step("lmjax", problem(WORKS[work], size))
-    took = []
-    for _ in range(cfg.steps + 3):
-        begin = time.perf_counter()
-        step()
-        took.append(time.perf_counter() - begin)
-    traced = []
-    for _ in range(cfg.steps):
+    seconds, traced = measure(step, 0.5)["seconds"], []
+    for _ in track(range(cfg.steps), f"{work} {size}", console=Console(stderr=True), transient=True):
         events = sorted(trace(step))
         spans = loops(events, size.T)
         if len(spans) != 2 * size.layers:
@@ -122,7 +118,7 @@ def attribute(work: str, size: Size, cfg: Config) -> list[dict]:
     return [
         {"loop": name, "peak": once if name != "rest" else 4 * size.layers * once}
         | {kind: float(np.median([parts[k][kind] for parts in traced])) for kind in KINDS}
-        | {"seconds": float(np.median(took[3:]))}
+        | {"seconds": seconds}
         for k, name in enumerate([*names, "rest"])
     ]
 
@@ -163,9 +159,8 @@ def main(cfg: Config = Config(), out: Path = Path("out/cycles")) -> None:
     rows = []
     for config in cfg.configs:
         for work in cfg.works:
-            for row in attribute(work, CONFIGS[config], cfg):
-                rows.append({"work": work, "config": config} | row)
-    (out / "cycles.json").write_text(json.dumps(rows, indent=1))
+            rows += [{"work": work, "config": config} | row for row in attribute(work, CONFIGS[config], cfg)]
+            (out / "cycles.json").write_text(json.dumps(rows, indent=1))
     (out / "cycles.md").write_text(table(rows))
     print(table(rows))
     figure(rows).savefig(out / "cycles.png")

@@ -321,7 +321,7 @@ def _pullback(linear_step, like, length, reverse, constant, varying, ct_final, c
 
     def loop(parts, room, ct_final, *along):
         parts = parts if turn.rows else [...]
-        cut = lambda tree: [jax.tree.map(lambda a, part=part: a[part], tree) for part in parts]
+        cut = partial(linear_maps.of_parts, parts=parts)
         join = lambda trees: jax.tree.map(lambda *a: jnp.concatenate(a) if a[1:] else a[0], *trees)
         before, after = zip(*(turn.of(part, replace=len(parts) > 1) for part in parts), strict=True)
 

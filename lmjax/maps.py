@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["Linear", "Maps", "Stage", "by_parts", "encode", "run", "scan", "select", "step", "times"]
+__all__ = ["Linear", "Maps", "Stage", "by_parts", "encode", "of_parts", "run", "scan", "select", "step", "times"]
 
 
 FEW = 2**20  # fewer weights w_h than that may be read twice a step, each time for half a batch,
@@ -212,7 +212,7 @@ def _forward_loop(maps, reverse, parts, params, states, zs, valid):
 
     def coming(zs, i):
         """Return x W_x of a turn. Asked for a turn before: reading z in the turn that writes it would copy it."""
-        return _parts(_at([z[0] for z in zs], time(jnp.minimum(i, length - 1))), parts)
+        return of_parts(_at([z[0] for z in zs], time(jnp.minimum(i, length - 1))), parts)
 
     def body(i, carry):
         (now, states, zs, x), t = carry, time(i)
@@ -225,7 +225,7 @@ def _forward_loop(maps, reverse, parts, params, states, zs, valid):
         zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(now))  # tells XLA that the gates have read x: no copy
         return now, states, zs, coming(zs, i + 1 + zero)
 
-    carry = _parts(_at(states, -1 if reverse else 0), parts), states, zs, coming(zs, 0)
+    carry = of_parts(_at(states, -1 if reverse else 0), parts), states, zs, coming(zs, 0)
     return lax.fori_loop(0, length, body, carry)[1:3]
 
 
@@ -339,9 +339,9 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
     cut = lambda z: [jnp.split(jnp.concatenate(z_k, 1), [m], 1) for z_k, m in zip(z, alone, strict=True)]
     starts = starts_of(time(0))
     first = [cut(read(zs, start, part)) for start, part in zip(starts, parts, strict=True)]
-    carry = _parts(ct_final, parts), zs, first, starts, inner
+    carry = of_parts(ct_final, parts), zs, first, starts, inner
     cts, zs, dzs, starts, inner = lax.fori_loop(0, length, body, carry)
-    cts = map(through, cts, dzs, _parts(_at(states, -1 if reverse else 0), parts))
+    cts = map(through, cts, dzs, of_parts(_at(states, -1 if reverse else 0), parts))
     return jax.tree.map(lambda *cts: jnp.concatenate(cts), *cts), keep(zs, dzs, starts), inner
 
 
@@ -388,7 +388,7 @@ def _put(a, value, *start):
     return lax.dynamic_update_slice(a, value.reshape((1,) * (a.ndim - value.ndim) + value.shape), start)
 
 
-def _parts(tree, parts):
+def of_parts(tree, parts):
     """Part the batch."""
     return [jax.tree.map(lambda a, part=part: a[part], tree) for part in parts]
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -74,7 +75,7 @@ def test_every_instant_of_a_step_is_counted_once(cycles, monkeypatch, tmp_path):
     backward = [(a + 20, b + 20, name + "0") for a, b, name in forward]
     events = [(0, 8, "ynn_fusion.7"), *forward, *backward, (47, 50, "copy")]
     monkeypatch.setattr(cycles, "trace", lambda step: events)
-    monkeypatch.setattr(cycles, "jax_step", lambda by, p: (lambda: None, {}))
+    monkeypatch.setattr(cycles, "jax_step", lambda by, p: (lambda: time.sleep(0.1) or 0.0, {}))
     monkeypatch.setitem(cycles.CONFIGS, "S", cycles.Size(B=1, T=2, H=4))
     cycles.main(cycles.Config(("lstm",), ("S",)), tmp_path)
     rows = json.loads((tmp_path / "cycles.json").read_text())

@@ -374,12 +374,17 @@ def test_what_weights_alone_give_is_made_once(few, key, monkeypatch):
     squares = lambda run: jax.value_and_grad(lambda w: jnp.sum(run(cell, w, state, xs)[1] ** 2))
     chex.assert_trees_all_close(squares(unroll)(w), squares(scan)(w), rtol=1e-10)
 
-    def loops(jaxpr):
+    def equations(jaxpr):
         for e in jaxpr.eqns:
-            if e.primitive.name == "scan":
-                yield [o.primitive.name for o in e.params["jaxpr"].eqns if o.primitive.name in ("dot_general", "sin")]
+            yield e
             for sub in jax.extend.core.jaxprs_in_params(e.params):
-                yield from loops(sub)
+                yield from equations(sub)
+
+    def loops(jaxpr):
+        for e in equations(jaxpr):
+            if e.primitive.name == "scan":
+                names = [inside.primitive.name for inside in equations(e.params["jaxpr"])]
+                yield [name for name in names if name in ("dot_general", "sin")]
 
     halves = [["dot_general"] * 2] if few else []
     assert sorted(loops(jax.make_jaxpr(squares(unroll))(w).jaxpr)) == [["dot_general"]] * 2 + halves
