@@ -49,6 +49,34 @@ def test_lanes_are_stretches_without_context(key):
     assert evaluate.perplexity(LM, params, tokens, start=0, lanes=2).nll == pytest.approx(np.mean(halves))
 
 
+def test_looking_words_up_is_indexing(key):
+    table, tokens = jax.random.normal(key, (5, 3)), jnp.array([[0, 4, 4], [-1, 5, 0]])
+    at = lambda f: lambda table: (jnp.nan_to_num(f(table)) ** 2).sum()
+    own, plain = at(lambda table: models.lookup(table, tokens)), at(lambda table: table.take(tokens, axis=0))
+    np.testing.assert_array_equal(models.lookup(table, tokens), table.take(tokens, axis=0))
+    np.testing.assert_allclose(jax.grad(own)(table), jax.grad(plain)(table), rtol=1e-12)
+    curvature = lambda f: jax.jvp(jax.grad(f), (table,), (table,))[1]
+    np.testing.assert_allclose(curvature(own), curvature(plain), rtol=1e-12)
+    assert not jax.grad(own)(table)[1:4].any()
+    assert not jax.grad(lambda table: models.lookup(table, tokens[:0]).sum())(table).any()
+
+
+def test_the_gradient_of_the_embedding_is_not_held_through_the_step(key):
+    vocab, n, tokens = 20_000, 8, jnp.zeros((4, 2), int)
+    lm = models.recurrent(cells.rnn(n, n), vocab_size=vocab)
+
+    def memory(lm):
+        def update(params):
+            loss = lambda params: models.loss(lm, params, jnp.zeros((2, n)), tokens, tokens, key)[1].mean()
+            return jax.tree.map(jnp.subtract, params, jax.grad(loss)(params))
+
+        compiled = jax.jit(update, donate_argnums=0).lower(lm.init(key)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    held = memory(lm._replace(embed=lambda table, tokens: table.take(tokens, axis=0)))
+    assert memory(lm) < held - 0.9 * vocab * n * lm.init(key).embed.itemsize
+
+
 def test_loss_without_dropout_is_minus_log_prob(lm, key):
     params, tokens = lm.init(key), jnp.array([[3, 1], [4, 1], [5, 9]])
     state = lm.cell.start(params.cell, (2,))

@@ -158,19 +158,25 @@ def _loss(w, b, y, token):
 
 
 def _loss_forward(w, b, y, token):
-    def more(carry, start, size):
-        dw, db, *rows = carry
+    def block(start, size):
         y_k, token_k = (lax.dynamic_slice_in_dim(x, start, size) for x in (y, token))
         value, e, s = _sum_exp(w, b, y_k)
-        new = (e @ w) / s[:, None] - w[token_k], value - _score(w, b, y_k, token_k)
-        rows = [lax.dynamic_update_slice_in_dim(all_x, x, start, 0) for all_x, x in zip(rows, new, strict=True)]
-        return dw + e.T @ (y_k / s[:, None]), db + (1 / s) @ e, *rows
+        rows = (e @ w) / s[:, None] - w[token_k], value - _score(w, b, y_k, token_k)
+        return (e.T @ (y_k / s[:, None]), (1 / s) @ e), rows
 
-    zeros = jnp.zeros_like(w), jnp.zeros_like(b), jnp.zeros_like(y), jnp.zeros(len(y), y.dtype)
+    def more(k, carry):
+        start = first + k * size
+        of_block = block(start, size)
+        return jax.tree.map(jnp.add, carry[0], of_block[0]), put(carry[1], of_block[1], start)
+
+    def put(all_rows, rows, start):
+        return jax.tree.map(lambda a, x: lax.dynamic_update_slice_in_dim(a, x, start, 0), all_rows, rows)
+
     size = min(_positions(w), len(y))
-    whole, rest = divmod(len(y), max(size, 1))
-    carry = lax.fori_loop(0, whole, lambda k, carry: more(carry, k * size, size), zeros)
-    dw, db, dy, losses = more(carry, whole * size, rest) if rest else carry
+    first = len(y) % max(size, 1) or size
+    sums, rows = block(0, first)  # not zeros: they would take as much memory as the gradient
+    rows = put((jnp.zeros_like(y), jnp.zeros(len(y), y.dtype)), rows, 0)
+    (dw, db), (dy, losses) = lax.fori_loop(0, (len(y) - first) // max(size, 1), more, (sums, rows))
     return losses, (w, b, y, token, dw, db, dy)
 
 
@@ -179,7 +185,7 @@ def _loss_backward(kept, g):
 
     def alike(g):
         c = g[:1].sum()
-        return (dw * c).at[token].add(-c * y), (db * c).at[token].add(-c), dy * c
+        return dw.at[token].add(-y) * c, db.at[token].add(-1) * c, dy * c
 
     def each(g):
         return jax.vjp(lambda *args: -softmax_log_prob(*args, token), w, b, y)[1](g)

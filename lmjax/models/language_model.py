@@ -53,7 +53,22 @@ class LanguageModel(NamedTuple):
 
 def lookup(embed, tokens):
     """Embed tokens `[...]` as rows `[..., n]` of a table `[V, n]`, NaN where it has none."""
+    return _lookup(embed, tokens) if isinstance(embed, jax.Array) else embed.take(tokens, axis=0)
+
+
+@jax.custom_vjp
+def _lookup(embed, tokens):
     return embed.take(tokens, axis=0)
+
+
+def _lookup_backward(kept, ct):
+    """Add up the rows' gradients in zeros that XLA cannot make before: it would hold them through all the step."""
+    embed, tokens = kept
+    zero = (ct.ravel()[:1] > jnp.inf).sum().astype(ct.dtype)
+    return jnp.broadcast_to(zero, embed.shape).at[tokens].add(ct), None
+
+
+_lookup.defvjp(lambda embed, tokens: (embed.take(tokens, axis=0), (embed, tokens)), _lookup_backward)
 
 
 def states(lm: LanguageModel, params: Params, state, tokens):
