@@ -145,9 +145,24 @@ def _logsumexp_jvp(primals, tangents):
 
 
 def _sum_exp(w, b, y):
-    z = y @ w.T + b
-    m = z.max(-1, keepdims=True)
-    e = jnp.exp(z - m)
+    """Return log s + m, e = exp(z - m) and its sum s, of z = W y + b.
+
+    m is the maximum of z. On a CPU it is max(W y) + max b, above that by no more than the biases differ, where they
+    differ too little for e to vanish: the biases are then added where e is made, in one pass over the logits less.
+    """
+    z, high = y @ w.T, b.max()
+
+    def near(z):
+        m = z.max(-1, keepdims=True) + high
+        return m, jnp.exp(z + (b - m))
+
+    def far(z):
+        z += b
+        m = z.max(-1, keepdims=True)
+        return m, jnp.exp(z - m)
+
+    alike = high - b.min() < -jnp.log(jnp.finfo(b.dtype).tiny) / 2
+    m, e = lax.platform_dependent(z, cpu=lambda z: lax.cond(alike, near, far, z), default=far)
     s = jnp.dot(e, jnp.ones_like(b), precision="highest")  # XLA's CPU backend makes exp within a sum slow
     return m[..., 0] + jnp.log(s), e, s
 

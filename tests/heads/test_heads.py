@@ -122,6 +122,20 @@ def test_a_shift_of_all_logits_changes_nothing_and_large_ones_do_not_overflow(bl
     assert jnp.isfinite(heads.softmax_log_prob(1e5 * w, b, y, token)).all()
 
 
+@pytest.mark.parametrize("spread", [0.0, 30.0, 60.0, 1e3, 1e9, jnp.inf])
+def test_the_likeliest_word_by_features_may_have_the_smallest_bias(spread, blocked):
+    w, y, token = 100 * jnp.eye(3), jnp.tile(jnp.eye(3)[:1], (15, 1)), jnp.array([0, *[1, 2] * 7])
+    w, b, y = (x.astype(jnp.float32) for x in (w, jnp.array([-spread, 0.0, 0.5]), y))
+    exact = jax.nn.log_softmax(y.astype(float) @ w.T.astype(float) + b.astype(float))
+    exact = jnp.take_along_axis(exact, token[:, None], 1)[:, 0]
+    np.testing.assert_allclose(heads.softmax_log_prob(w, b, y, token)[1:], exact[1:], rtol=1e-6)
+    np.testing.assert_allclose(heads.softmax_loss(w, b, y, token)[1:], -exact[1:], rtol=1e-6)
+    gradient, expected = (
+        jax.grad(lambda y, f=f: f(w, b, y, token)[1:].sum())(y) for f in (heads.softmax_log_prob, plain)
+    )
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("rows", [2, 128])
 def test_the_loss_of_the_adaptive_softmax_has_the_gradient_of_log_prob(rows, key, monkeypatch):
     """Chunks that hold a few of a cluster's positions or many more; clusters with all positions and with none."""
