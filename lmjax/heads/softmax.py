@@ -161,8 +161,8 @@ def _sum_exp(w, b, y):
         m = z.max(-1, keepdims=True)
         return m, jnp.exp(z - m)
 
-    alike = high - b.min() < -jnp.log(jnp.finfo(b.dtype).tiny) / 2
-    m, e = lax.platform_dependent(z, cpu=lambda z: lax.cond(alike, near, far, z), default=far)
+    narrow = high - b.min() < -jnp.log(jnp.finfo(b.dtype).tiny) / 2
+    m, e = lax.platform_dependent(z, cpu=lambda z: lax.cond(narrow, near, far, z), default=far)
     s = jnp.dot(e, jnp.ones_like(b), precision="highest")  # XLA's CPU backend makes exp within a sum slow
     return m[..., 0] + jnp.log(s), e, s
 

@@ -52,7 +52,10 @@ class LanguageModel(NamedTuple):
 
 
 def lookup(embed, tokens):
-    """Embed tokens `[...]` as rows `[..., n]` of a table `[V, n]`, NaN where it has none."""
+    """Embed tokens `[...]` as rows `[..., n]` of a table `[V, n]`, NaN where it has none.
+
+    Differentiated as `unroll` is: reverse mode, and any mode over that.
+    """
     return _lookup(embed, tokens) if isinstance(embed, jax.Array) else embed.take(tokens, axis=0)
 
 
