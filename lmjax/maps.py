@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -147,7 +147,6 @@ def scan(maps: Maps, reverse, params: Linear, state, xs, mask):
 # --- running over time -----------------------------------------------------------------------------
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
     """Run the steps over time, t = 1..T; return `(final, states)`.
 
@@ -156,8 +155,8 @@ def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
         z_t = x_t W_x + b + h_{t-1} W_h.
 
     On a CPU the loop runs two halves of the batch side by side where the weights are few, so that the gates of one
-    are computed beside the product of the other; where weights are very many, they stand on the left of the
-    product, see `times`.
+    are computed beside the product of the other; each has arrays of its own, or one would wait until the other has
+    put its part. Where weights are very many, they stand on the left of the product, see `times`.
 
     Kept for the way back are the states and the z alone. It computes the gates again, puts dL/dz_t in the place
     of z_t, and carries
@@ -165,9 +164,9 @@ def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
         dL/dh_{t-1} = dL/dz_t W_h^T + (what comes through the gates).
 
     A turn begins with that product, of the turn before: on a CPU the gates of a half then follow on the core
-    that made its product, and dL/dz is put into its place beside the products.
+    that made its product.
 
-    The gradients of weights, biases and inputs are then one product each over all T. The derivative of
+    The gradients of weights, biases and inputs are then one product each over all T, of each half. The derivative of
     this way back is that of `scan`'s.
 
     Args:
@@ -178,55 +177,63 @@ def run(maps: Maps, reverse: bool, params: Linear, state, xs, mask):
         xs: `[T, *batch, n_in]`, not encoded; T at least 1.
         mask: bool `[T]` up to `[T, *batch]`, or None.
     """
-    return _forward(maps, reverse, params, state, xs, mask)[0]
+    lanes = math.prod(xs.shape[1:-1])
+    return by_parts(partial(_run, maps, reverse), lanes, params.w_h.size, params, state, xs, mask)
 
 
-def _forward(maps, reverse, params, state, xs, mask):
-    length, batch = len(xs), xs.shape[1:-1]
-    lanes, dtype = math.prod(batch), params.w_h.dtype
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _run(maps, reverse, parts, params, state, xs, mask):
+    return _forward(maps, reverse, parts, params, state, xs, mask)[0]
 
-    def room(at, piece):
+
+def _forward(maps, reverse, parts, params, state, xs, mask):
+    length, batch, dtype = len(xs), xs.shape[1:-1], params.w_h.dtype
+    columns = _columns(maps.stages, len(params.w_h))
+
+    def room(at, piece, x):
         """Return memory for z, with the products with x in it."""
         if piece.start == _size(at.x):
-            return jnp.zeros((length, lanes, _size(piece)), jnp.promote_types(dtype, jnp.float32))
-        return _dot(xs.reshape(length * lanes, -1), params.w_x[:, at.x], dtype).reshape(length, lanes, -1)
+            return jnp.zeros((*x.shape[:2], _size(piece)), jnp.promote_types(dtype, jnp.float32))
+        return _dot(_rows(x), params.w_x[:, at.x], dtype).reshape(*x.shape[:2], -1)
 
     def states_from(s):
         """Return memory for s_0..s_T of a leaf."""
-        states = jnp.zeros((length + 1, lanes, s.shape[-1]), s.dtype)
-        return states.at[-1 if reverse else 0].set(s.reshape(lanes, -1))
+        return jnp.zeros((length + 1, *s.shape), s.dtype).at[-1 if reverse else 0].set(s)
 
-    zs = [[room(at, piece) for piece in _pieces(at)] for at in _columns(maps.stages, len(params.w_h))]
-    loop = partial(_forward_loop, maps, reverse)
-    states, zs = by_parts(
-        loop, lanes, params.w_h.size, params, jax.tree.map(states_from, state), zs, _lanes(mask, batch)
-    )
+    zs = [[[room(at, piece, x) for piece in _pieces(at)] for at in columns] for x in _lanes_of(xs, parts)]
+    states = jax.tree.map(lambda s: s.reshape(parts[-1].stop, -1), state)
+    states = [jax.tree.map(states_from, s) for s in of_parts(states, parts)]
+    states, zs = _forward_loop(maps, reverse, parts, params, states, zs, _lanes(mask, batch))
     saved = params, state, xs, mask, lax.stop_gradient((states, zs))
-    states = jax.tree.map(lambda a: a.reshape(length, *batch, -1), _but_one(states, first=not reverse))
+    states = [_but_one(s, first=not reverse) for s in states]
+    states = jax.tree.map(lambda *s: jnp.concatenate(s, 1).reshape(length, *batch, -1), *states)
     return (_at(states, 0 if reverse else -1), states), saved
 
 
 def _forward_loop(maps, reverse, parts, params, states, zs, valid):
-    columns, length, time = _columns(maps.stages, len(params.w_h)), len(zs[0][0]), _time(len(zs[0][0]), reverse)
+    columns, length = _columns(maps.stages, len(params.w_h)), len(zs[0][0][0])
+    time = _time(length, reverse)
     products = [times(params.w_h[:, at.h], left=params.w_h.size >= MANY) for at in columns]
 
     def coming(zs, i):
         """Return x W_x of a turn. Asked for a turn before: reading z in the turn that writes it would copy it."""
-        return of_parts(_at([z[0] for z in zs], time(jnp.minimum(i, length - 1))), parts)
+        return _at([z[0] for z in zs], time(jnp.minimum(i, length - 1)))
 
-    def body(i, carry):
-        (now, states, zs, x), t = carry, time(i)
-        now = list(now)
-        for p, part in enumerate(parts):
-            new, sums = _step(maps, products, params, now[p], x[p])
-            zs = [_keep(at, z, sum_k, t, part) for at, z, sum_k in zip(columns, zs, sums, strict=True)]
-            now[p] = new if valid is None else jax.tree.map(partial(select, valid[t, part]), new, now[p])
-            states = jax.tree.map(lambda all_s, s, part=part: _put(all_s, s, t + (not reverse), part), states, now[p])
+    def turn(i, part, now, states, zs, x):
+        t = time(i)
+        new, sums = _step(maps, products, params, now, x)
+        zs = [_keep(at, z, sum_k, t, 0) for at, z, sum_k in zip(columns, zs, sums, strict=True)]
+        now = new if valid is None else jax.tree.map(partial(select, valid[t, part]), new, now)
+        states = jax.tree.map(lambda all_s, s: _put(all_s, s, t + (not reverse)), states, now)
         zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(now))  # tells XLA that the gates have read x: no copy
         return now, states, zs, coming(zs, i + 1 + zero)
 
-    carry = of_parts(_at(states, -1 if reverse else 0), parts), states, zs, coming(zs, 0)
-    return lax.fori_loop(0, length, body, carry)[1:3]
+    def body(i, carry):
+        return [turn(i, part, *of_part) for part, of_part in zip(parts, carry, strict=True)]
+
+    carry = [(_at(s, -1 if reverse else 0), s, z, coming(z, 0)) for s, z in zip(states, zs, strict=True)]
+    _, states, zs, _ = zip(*lax.fori_loop(0, length, body, carry), strict=True)
+    return states, zs
 
 
 def _keep(at, pieces, parts, *start):
@@ -239,48 +246,52 @@ def _keep(at, pieces, parts, *start):
     return pieces
 
 
-def _run_backward(maps, reverse, saved, cotangents):
+def _run_backward(maps, reverse, parts, saved, cotangents):
     params, state, xs, mask, kept = saved
-    return *_backward(maps, reverse, (params, state, xs), cotangents, mask, kept), None
+    return *_backward(maps, reverse, parts, (params, state, xs), cotangents, mask, kept), None
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _backward(maps, reverse, primals, cotangents, mask, kept):
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _backward(maps, reverse, parts, primals, cotangents, mask, kept):
     """Return dL/d(params, state, xs)."""
     (params, state, xs), (states, zs), (ct_final, ct_states) = primals, kept, cotangents
-    length, batch = len(xs), xs.shape[1:-1]
-    lanes, n, dtype, wide = math.prod(batch), len(params.w_h), params.w_h.dtype, zs[0][0].dtype
+    length, batch, lanes, columns = len(xs), xs.shape[1:-1], parts[-1].stop, _columns(maps.stages, len(params.w_h))
+    dtype, wide = params.w_h.dtype, zs[0][0][0].dtype
     ct_final = jax.tree.map(lambda a: a.reshape(lanes, -1), ct_final)
     ct_states = jax.tree.map(lambda a: a.reshape(length, lanes, -1), ct_states)
-    inner = [jnp.zeros((length, lanes, n), wide) for _ in maps.stages[1:]]  # what later stages multiply
-    loop, valid = partial(_backward_loop, maps, reverse), _lanes(mask, batch)
-    rows = lambda a: a.reshape(length * lanes, -1)
-    zs = jax.tree.map(rows, zs)  # now: XLA would copy what the loop leaves, were it reshaped after it
-    ct_state, zs, inner = by_parts(loop, lanes, params.w_h.size, params, ct_final, ct_states, states, zs, inner, valid)
+    inner = [[jnp.zeros((*z[0][0].shape[:2], len(params.w_h)), wide) for _ in maps.stages[1:]] for z in zs]
+    zs = jax.tree.map(_rows, zs)  # now: XLA would copy what the loop leaves, were it reshaped after it
+    valid = _lanes(mask, batch)
+    ct_state, zs, inner = _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs, inner, valid)
     turn = lambda a: _held(a.T) if params.w_h.size < FEW else a.T
-    hs = [maps.hidden(_but_one(states, first=reverse)), *inner]
-    x_turned, d_x, d_h, d_b, ct_xs = turn(rows(xs)), [], [], [], jnp.zeros((), wide)
-    for at, h, dzs in zip(_columns(maps.stages, n), hs, zs, strict=True):
-        h_turned = turn(rows(h))
-        for piece, dz in zip(_pieces(at), dzs, strict=True):
-            d_b.append(dz.sum(0))
-            if piece.start < _size(at.x):
-                d_x.append(_dot(x_turned, dz, dtype))
-                ct_xs += _dot(dz, params.w_x[:, at.x].T, dtype)
-            by_h = dz[:, max(0, _size(at.z) - _size(at.h) - piece.start) :]
-            d_h.append(_dot(h_turned, by_h, dtype))
-    gradient = Linear(jnp.concatenate(d_x, 1), jnp.concatenate(d_h, 1), jnp.concatenate(d_b))
+
+    def gradient(x, states, zs, inner):
+        """Return dL/d(params, x) of a part."""
+        hs = [maps.hidden(_but_one(states, first=reverse)), *inner]
+        x_turned, d_x, d_h, d_b, ct_x = turn(_rows(x)), [], [], [], jnp.zeros((), wide)
+        for at, h, dzs in zip(columns, hs, zs, strict=True):
+            h_turned = turn(_rows(h))
+            for piece, dz in zip(_pieces(at), dzs, strict=True):
+                d_b.append(dz.sum(0))
+                if piece.start < _size(at.x):
+                    d_x.append(_dot(x_turned, dz, dtype))
+                    ct_x += _dot(dz, params.w_x[:, at.x].T, dtype)
+                by_h = dz[:, max(0, _size(at.z) - _size(at.h) - piece.start) :]
+                d_h.append(_dot(h_turned, by_h, dtype))
+        return Linear(jnp.concatenate(d_x, 1), jnp.concatenate(d_h, 1), jnp.concatenate(d_b)), ct_x.reshape(x.shape)
+
+    d_params, ct_xs = zip(*map(gradient, _lanes_of(xs, parts), states, zs, inner), strict=True)
     like = lambda a, b: a.reshape(b.shape).astype(b.dtype)
-    return jax.tree.map(like, (gradient, ct_state, ct_xs), (params, state, xs))
+    gradients = reduce(_add, d_params), ct_state, jnp.concatenate(ct_xs, 1)
+    return jax.tree.map(like, gradients, (params, state, xs))
 
 
 def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs, inner, valid):
-    n, lanes, wide = len(params.w_h), parts[-1].stop, zs[0][0].dtype
-    length, columns = len(zs[0][0]) // lanes, _columns(maps.stages, n)
-    time, alone = _time(length, not reverse), [_size(at.z) - _size(at.h) for at in columns]  # of z, read x alone
+    n, length, columns = len(params.w_h), len(jax.tree.leaves(ct_states)[0]), _columns(maps.stages, len(params.w_h))
+    wide, alone = zs[0][0][0].dtype, [_size(at.z) - _size(at.h) for at in columns]  # of z, read x alone
+    time = _time(length, not reverse)
     products = [times(params.w_h[:, at.h].T, left=params.w_h.size >= FEW) for at in columns]
     waits = len(parts) > 1 and params.w_h.shape[1] > n  # where one fusion makes all gates, an index made in it costs
-    starts_of = lambda t: [jnp.asarray(t * lanes + part.start) for part in parts]  # rows of z where t begins
     read = lambda zs, start, part: jax.tree.map(lambda z: lax.dynamic_slice_in_dim(z, start, _size(part)), zs)
 
     def parted(at, of_x, by_h):
@@ -288,74 +299,74 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
         dz = of_x, *jnp.split(by_h, [_size(at.x) - of_x.shape[1]], 1)
         return [d for d in dz if d.size]
 
-    def keep(zs, dzs, starts):
+    def keep(zs, dzs, start):
         """Put dL/dz in the place of z."""
-        for start, of_part in zip(starts, dzs, strict=True):
-            zs = [_keep(at, z, parted(at, *dz), start) for at, z, dz in zip(columns, zs, of_part, strict=True)]
-        return zs
+        return [_keep(at, z, parted(at, *dz), start) for at, z, dz in zip(columns, zs, dzs, strict=True)]
 
     def through(ct_state, dz, state, first=False):
         """Return dL/ds: what came through the gates of the step that s went into, and what by their first product."""
         h, pull = jax.vjp(maps.hidden, state)
         return _add(ct_state, *pull(jnp.where(first, 0, products[0](dz[0][1]).astype(h.dtype))))
 
-    def body(i, carry):
-        (cts, zs, dzs, starts, inner), t = carry, time(i)
-        # of the turn before, beside the products of this one; `starts` is carried, for made from i it came after them
-        zs = keep(zs, dzs, starts)
-        cts, dzs, inner = list(cts), [[list(dz) for dz in of_part] for of_part in dzs], list(inner)
-        reads = (states, t + (not reverse)), (states, t + reverse), (ct_states, t)
-        starts = starts_of(t)
-        for p, part in enumerate(parts):
-            new, state, direct = (jax.tree.map(lambda a, j=j, part=part: a[j, part], tree) for tree, j in reads)
-            ct = _add(through(cts[p], dzs[p], new, first=i == 0), direct)
-            ct_state = jax.tree.map(jnp.zeros_like, ct)
-            # tells XLA that the gates of a half wait for its product: else all of them run on one core, before
-            zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(ct)) if waits else 0
-            z = read(zs, starts[p] + zero, part)
-            if valid is not None:
-                zeros, of_step = ct_state, partial(select, valid[t, part])
-                ct, ct_state = jax.tree.map(of_step, ct, zeros), jax.tree.map(of_step, zeros, ct)
-            out, pulls = (maps.hidden(state),), []
-            for k, stage in enumerate(maps.stages):
-                v, *kept = out
-                if k:
-                    inner[k - 1] = _put(inner[k - 1], v.astype(wide), t, part)
-                blocks = _blocks(z[k], n)
-                out, pull = jax.vjp(stage.gates, state, *blocks, *kept)
-                pulls.append((pull, len(blocks), v.dtype))
-            for k in reversed(range(len(columns))):
-                pull, count, v_dtype = pulls[k]
-                ct_gates, *ct = pull(ct)
-                ct_state = _add(ct_state, ct_gates)
-                for m, block in zip(range(0, n * count, n), ct, strict=False):
-                    by_h = m >= alone[k]
-                    dzs[p][k][by_h] = _put(dzs[p][k][by_h], block, 0, m - by_h * alone[k])
-                if k:
-                    ct = (products[k](dzs[p][k][1]).astype(v_dtype), *ct[count:])
-            cts[p] = ct_state
-        return cts, zs, dzs, starts, inner
+    def turn(i, part, states, ct, zs, dzs, inner):
+        t, size, inner = time(i), _size(part), list(inner)
+        new, state, direct = _at(states, t + (not reverse)), _at(states, t + reverse), _at(ct_states, (t, part))
+        ct = _add(through(ct, dzs, new, first=i == 0), direct)
+        ct_state = jax.tree.map(jnp.zeros_like, ct)
+        # tells XLA that the gates of a half wait for its product: else all of them run on one core, before
+        zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(ct)) if waits else 0
+        # of the turn before; with one stage after the product, which else waits until both halves have put theirs
+        zs = keep(zs, dzs, time(jnp.maximum(i - 1, 0)) * size + (zero if len(columns) == 1 else 0))
+        z = read(zs, t * size + zero, part)
+        dzs = [list(dz) for dz in dzs]
+        if valid is not None:
+            zeros, of_step = ct_state, partial(select, valid[t, part])
+            ct, ct_state = jax.tree.map(of_step, ct, zeros), jax.tree.map(of_step, zeros, ct)
+        out, pulls = (maps.hidden(state),), []
+        for k, stage in enumerate(maps.stages):
+            v, *kept = out
+            if k:
+                inner[k - 1] = _put(inner[k - 1], v.astype(wide), t)
+            blocks = _blocks(z[k], n)
+            out, pull = jax.vjp(stage.gates, state, *blocks, *kept)
+            pulls.append((pull, len(blocks), v.dtype))
+        for k in reversed(range(len(columns))):
+            pull, count, v_dtype = pulls[k]
+            ct_gates, *ct = pull(ct)
+            ct_state = _add(ct_state, ct_gates)
+            for m, block in zip(range(0, n * count, n), ct, strict=False):
+                by_h = m >= alone[k]
+                dzs[k][by_h] = _put(dzs[k][by_h], block, 0, m - by_h * alone[k])
+            if k:
+                ct = (products[k](dzs[k][1]).astype(v_dtype), *ct[count:])
+        return ct_state, zs, dzs, inner
 
-    cut = lambda z: [jnp.split(jnp.concatenate(z_k, 1), [m], 1) for z_k, m in zip(z, alone, strict=True)]
-    starts = starts_of(time(0))
-    first = [cut(read(zs, start, part)) for start, part in zip(starts, parts, strict=True)]
-    carry = of_parts(ct_final, parts), zs, first, starts, inner
-    cts, zs, dzs, starts, inner = lax.fori_loop(0, length, body, carry)
-    cts = map(through, cts, dzs, of_parts(_at(states, -1 if reverse else 0), parts))
-    return jax.tree.map(lambda *cts: jnp.concatenate(cts), *cts), keep(zs, dzs, starts), inner
+    def body(i, carry):
+        return [turn(i, *of_part) for of_part in zip(parts, states, *zip(*carry, strict=True), strict=True)]
+
+    def first(zs, part):
+        """Return memory for dL/dz of a turn: what is there is put where it comes from."""
+        z = read(zs, time(0) * _size(part), part)
+        return [jnp.split(jnp.concatenate(z_k, 1), [m], 1) for z_k, m in zip(z, alone, strict=True)]
+
+    carry = [*zip(of_parts(ct_final, parts), zs, map(first, zs, parts), inner, strict=True)]
+    cts, zs, dzs, inner = zip(*lax.fori_loop(0, length, body, carry), strict=True)
+    cts = map(through, cts, dzs, (_at(s, -1 if reverse else 0) for s in states))
+    zs = [keep(z, dz, time(length - 1) * _size(part)) for z, dz, part in zip(zs, dzs, parts, strict=True)]
+    return jax.tree.map(lambda *cts: jnp.concatenate(cts), *cts), zs, inner
 
 
 @_backward.defjvp
-def _backward_jvp(maps, reverse, arguments, tangents):
+def _backward_jvp(maps, reverse, parts, arguments, tangents):
     mask = arguments[2]
 
     def plain(primals, cotangents):
         return jax.vjp(lambda *args: scan(maps, reverse, *args, mask), *primals)[1](cotangents)
 
-    return _backward(maps, reverse, *arguments), jax.jvp(plain, arguments[:2], tangents[:2])[1]
+    return _backward(maps, reverse, parts, *arguments), jax.jvp(plain, arguments[:2], tangents[:2])[1]
 
 
-run.defvjp(_forward, _run_backward)
+_run.defvjp(_forward, _run_backward)
 
 _held = lax.optimization_barrier  # laid out once, where XLA would turn operands in every step
 
@@ -391,6 +402,16 @@ def _put(a, value, *start):
 def of_parts(tree, parts):
     """Part the batch."""
     return [jax.tree.map(lambda a, part=part: a[part], tree) for part in parts]
+
+
+def _lanes_of(xs, parts):
+    """Part inputs `[T, *batch, n]`, each to `[T, B, n]`."""
+    xs = xs.reshape(len(xs), parts[-1].stop, -1)
+    return [xs[:, part] for part in parts]
+
+
+def _rows(a):
+    return a.reshape(-1, a.shape[-1])
 
 
 def _time(length, reverse):
