@@ -292,6 +292,7 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
     time = _time(length, not reverse)
     products = [times(params.w_h[:, at.h].T, left=params.w_h.size >= FEW) for at in columns]
     waits = len(parts) > 1 and params.w_h.shape[1] > n  # where one fusion makes all gates, an index made in it costs
+    start_of = lambda t, part: jnp.asarray(t * _size(part))  # the row of z where t begins
     read = lambda zs, start, part: jax.tree.map(lambda z: lax.dynamic_slice_in_dim(z, start, _size(part)), zs)
 
     def parted(at, of_x, by_h):
@@ -308,16 +309,18 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
         h, pull = jax.vjp(maps.hidden, state)
         return _add(ct_state, *pull(jnp.where(first, 0, products[0](dz[0][1]).astype(h.dtype))))
 
-    def turn(i, part, states, ct, zs, dzs, inner):
-        t, size, inner = time(i), _size(part), list(inner)
+    def turn(i, part, states, ct, zs, dzs, start, inner):
+        t, inner = time(i), list(inner)
         new, state, direct = _at(states, t + (not reverse)), _at(states, t + reverse), _at(ct_states, (t, part))
         ct = _add(through(ct, dzs, new, first=i == 0), direct)
         ct_state = jax.tree.map(jnp.zeros_like, ct)
         # tells XLA that the gates of a half wait for its product: else all of them run on one core, before
         zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(ct)) if waits else 0
-        # of the turn before; with one stage after the product, which else waits until both halves have put theirs
-        zs = keep(zs, dzs, time(jnp.maximum(i - 1, 0)) * size + (zero if len(columns) == 1 else 0))
-        z = read(zs, t * size + zero, part)
+        # of the turn before; with one stage after the product, which else waits until both halves have put theirs;
+        # `start` is carried, for made from i it came late
+        zs = keep(zs, dzs, start + (zero if len(columns) == 1 else 0))
+        start = start_of(t, part)
+        z = read(zs, start + zero, part)
         dzs = [list(dz) for dz in dzs]
         if valid is not None:
             zeros, of_step = ct_state, partial(select, valid[t, part])
@@ -339,21 +342,18 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
                 dzs[k][by_h] = _put(dzs[k][by_h], block, 0, m - by_h * alone[k])
             if k:
                 ct = (products[k](dzs[k][1]).astype(v_dtype), *ct[count:])
-        return ct_state, zs, dzs, inner
+        return ct_state, zs, dzs, start, inner
 
     def body(i, carry):
         return [turn(i, *of_part) for of_part in zip(parts, states, *zip(*carry, strict=True), strict=True)]
 
-    def first(zs, part):
-        """Return memory for dL/dz of a turn: what is there is put where it comes from."""
-        z = read(zs, time(0) * _size(part), part)
-        return [jnp.split(jnp.concatenate(z_k, 1), [m], 1) for z_k, m in zip(z, alone, strict=True)]
-
-    carry = [*zip(of_parts(ct_final, parts), zs, map(first, zs, parts), inner, strict=True)]
-    cts, zs, dzs, inner = zip(*lax.fori_loop(0, length, body, carry), strict=True)
+    cut = lambda z: [jnp.split(jnp.concatenate(z_k, 1), [m], 1) for z_k, m in zip(z, alone, strict=True)]
+    starts = [start_of(time(0), part) for part in parts]
+    first = [cut(read(*of_part)) for of_part in zip(zs, starts, parts, strict=True)]  # put where it comes from
+    carry = [*zip(of_parts(ct_final, parts), zs, first, starts, inner, strict=True)]
+    cts, zs, dzs, starts, inner = zip(*lax.fori_loop(0, length, body, carry), strict=True)
     cts = map(through, cts, dzs, (_at(s, -1 if reverse else 0) for s in states))
-    zs = [keep(z, dz, time(length - 1) * _size(part)) for z, dz, part in zip(zs, dzs, parts, strict=True)]
-    return jax.tree.map(lambda *cts: jnp.concatenate(cts), *cts), zs, inner
+    return jax.tree.map(lambda *cts: jnp.concatenate(cts), *cts), [*map(keep, zs, dzs, starts)], inner
 
 
 @_backward.defjvp
