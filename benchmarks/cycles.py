@@ -9,7 +9,7 @@ matrices. All are milliseconds of a step, medians over the traced steps; `second
 
 In a loop `other` cannot be hidden behind products: the gates of a step need its product, the next product the gates.
 
-Rows go to cycles.json after every work, a table to cycles.md, a figure to cycles.png.
+Rows go to cycles.json after every work, a table to cycles.md, a figure in % of the step to cycles.png.
 """
 
 import json
@@ -135,15 +135,19 @@ def table(rows: list[dict]) -> str:
 
 def figure(rows: list[dict]):
     """Draw each part of a step as a bar, with what its products would take at the peak."""
+    whole: dict[tuple, float] = defaultdict(float)
+    for r in rows:
+        whole[r["work"], r["config"]] += sum(r[kind] for kind in KINDS)
+    share = lambda kind: np.array([100 * r[kind] / whole[r["work"], r["config"]] for r in rows])
     with plt.style.context(plot.STYLE):
         fig, axes = plt.subplots(figsize=(7.5, 1.2 + 0.28 * len(rows)), layout="constrained")
         y, left = np.arange(len(rows))[::-1], np.zeros(len(rows))
         for k, kind in enumerate(KINDS):
-            width = np.array([r[kind] for r in rows])
-            axes.barh(y, width, 0.7, left, color=colour(k), label=kind)
-            left += width
-        axes.plot([r["peak"] for r in rows], y, "k|", ms=9, mew=1.5, label="products at the peak")
-        axes.set(yticks=y, yticklabels=[f"{r['work']} {r['config']} {r['loop']}" for r in rows], xlabel="ms of a step")
+            axes.barh(y, share(kind), 0.7, left, color=colour(k), label=kind)
+            left += share(kind)
+        axes.plot(share("peak"), y, "k|", ms=9, mew=1.5, label="products at the peak")
+        axes.set(yticks=y, yticklabels=[f"{r['work']} {r['config']} {r['loop']}" for r in rows], xlabel="% of a step")
+        axes.margins(y=0.01)
         legend_above(axes)
     return fig
 
