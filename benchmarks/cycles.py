@@ -143,8 +143,9 @@ def figure(rows: list[dict]):
         fig, axes = plt.subplots(figsize=(7.5, 1.2 + 0.28 * len(rows)), layout="constrained")
         y, left = np.arange(len(rows))[::-1], np.zeros(len(rows))
         for k, kind in enumerate(KINDS):
-            axes.barh(y, share(kind), 0.7, left, color=colour(k), label=kind)
-            left += share(kind)
+            width = share(kind)
+            axes.barh(y, width, 0.7, left, color=colour(k), label=kind)
+            left += width
         axes.plot(share("peak"), y, "k|", ms=9, mew=1.5, label="products at the peak")
         axes.set(yticks=y, yticklabels=[f"{r['work']} {r['config']} {r['loop']}" for r in rows], xlabel="% of a step")
         axes.margins(y=0.01)

@@ -394,8 +394,8 @@ def by_parts(loop, lanes, weights, *arguments):
 
 
 def _put(a, value, *start):
-    """Put values at a place, a slice or the number of a row or column, along the leading axes of an array."""
-    start = [at.start if isinstance(at, slice) else at for at in start] + [0] * (a.ndim - len(start))
+    """Put values where they start along the leading axes of an array."""
+    start = (*start, *[0] * (a.ndim - len(start)))
     return lax.dynamic_update_slice(a, value.reshape((1,) * (a.ndim - value.ndim) + value.shape), start)
 
 
