@@ -6,17 +6,19 @@ the same round, so above 1 we are faster. What is computed, and how that is chec
 
     python benchmarks/training.py --works lstm gru --configs S long --peers torch linen --rounds 5
     python benchmarks/training.py --growth --rounds 2      # time against T, B, H, layers and V, with exponents
+    JAX_PLATFORMS=cuda python benchmarks/training.py       # on an NVIDIA GPU
 
 Rows go to bench.json (after every round; an interrupted run keeps what it has), a table to bench.md, a figure to
 bench.png. Libraries that are not installed are left out: `make peers` brings all of them.
 
 A row: `ratio` is the median over rounds, `low` and `high` the range (rows of gradient_map.py: the quartiles, see
 `spread`); `seconds`, `peer_seconds` medians of a step; `peak_fraction` our share of the peak of jnp.dot on 2048 x
-2048 matrices measured in the same processes, counting two operations for each multiply-add of the matrix products
-and three times the forward pass; `peak_mb` the growth of resident memory from before the first step to its highest
-(Linux), `temp_mb` what the compiled step says it works in; `loss_difference` and `update_difference` compare with
-the peer, relatively, the loss before any update and the change of the loss over two updates. The peer "products
-alone" is the bare matrix products of our step, in its loops: a peer below it is out of reach of any other gates.
+2048 matrices (a GPU: 8192) measured in the same processes, counting two operations for each multiply-add of the
+matrix products and three times the forward pass; `peak_mb` the growth of resident memory, which is not a GPU's, from
+before the first step to its highest (Linux), `temp_mb` what the compiled step says it works in; `loss_difference` and
+`update_difference` compare with the peer, relatively, the loss before any update and the change of the loss over two
+updates (on a GPU all multiply in TF32, of 11 bits). The peer "products alone" is the bare matrix products of our
+step, in its loops: a peer below it is out of reach of any other gates.
 """
 
 import json
@@ -76,7 +78,7 @@ class Config:
 def child(*command: str) -> list[dict]:
     """Run a program of ours in a fresh process; return the JSON lines it printed: none, with a remark, if it failed."""
     root = str(HERE.parent)
-    env = os.environ | {"JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "jax", "PYTHONPATH": root}
+    env = {"JAX_PLATFORMS": "cpu"} | os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": root}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # else every import of a library would parse it anew
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=env)
     if done.returncode:
@@ -135,7 +137,8 @@ def row(work: str, config: str, peer: str, ours: list[dict], theirs: list[dict],
         result["update_difference"] = float(abs((a_last - a) - (b_last - b)) / abs(a_last - a))
     result |= {"versions": ours[0].get("versions", {}) | theirs[0].get("versions", {}), "cores": os.cpu_count()}
     result |= {"seconds_by_round": times.tolist(), "peer_seconds_by_round": peer_times.tolist()}
-    return result | {"machine": platform.machine(), "date": datetime.now(UTC).strftime("%Y-%m-%d")}
+    result |= {"machine": platform.machine(), "device": ours[0].get("device")}
+    return result | {"date": datetime.now(UTC).strftime("%Y-%m-%d")}
 
 
 @contextmanager

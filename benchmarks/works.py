@@ -19,6 +19,7 @@ times one of them in this process and prints one JSON object.
 
 import ctypes
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -435,7 +436,10 @@ def torch_step(p: Problem):
 
     n = p.layers[0].b_h.size
     cell, order = p.cell, {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}[p.cell]
-    tensor = lambda a: torch.from_numpy(np.ascontiguousarray(a))
+    device = "cuda" if on_gpu() else "cpu"
+    torch.set_default_device(device)
+    torch.backends.cuda.matmul.fp32_precision = "tf32"  # as JAX multiplies there by default
+    tensor = lambda a: torch.from_numpy(np.ascontiguousarray(a)).to(device)
     rnn = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell](n, n, len(p.layers))
     second = np.zeros(n * len(order), np.float32)
     own = tensor(np.where(np.arange(second.size) >= 2 * n, 1, 0).astype(np.float32) * (cell == "gru"))
@@ -468,6 +472,8 @@ def torch_step(p: Problem):
         value = loss()
         value.backward()
         optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
         return value.detach()
 
     return step, {}
@@ -476,19 +482,25 @@ def torch_step(p: Problem):
 # --- measuring one of them in this process -------------------------------------------------------------------------
 
 
+def on_gpu() -> bool:
+    """Tell whether JAX was told to run on an NVIDIA GPU; torch then does."""
+    return os.environ.get("JAX_PLATFORMS") == "cuda"
+
+
 def gemm_peak() -> float:
-    """Return the flop/s of jnp.dot on 2048 x 2048 matrices, the best of eight."""
+    """Return the flop/s of jnp.dot on square matrices, the best of eight: of 2048 rows, on a GPU 8192."""
     import jax
     import jax.numpy as jnp
 
-    a = jnp.ones((2048, 2048)) / 2048
+    n = 8192 if on_gpu() else 2048
+    a = jnp.ones((n, n)) / n
     dot = jax.jit(jnp.dot)
     times = []
     for _ in range(9):
         begin = time.perf_counter()
         dot(a, a).block_until_ready()
         times.append(time.perf_counter() - begin)
-    return 2 * 2048**3 / min(times[1:])
+    return 2 * n**3 / min(times[1:])
 
 
 def resident(field: str) -> float:
@@ -523,7 +535,7 @@ def main(task: dict) -> dict:
     step, about = build(p)
     result = measure(step, task.get("seconds", 0.5)) | about
     if by == "lmjax":
-        result["gemm_flops"] = gemm_peak()
+        result |= {"gemm_flops": gemm_peak(), "device": sys.modules["jax"].devices()[0].device_kind}
     elif by == "products":
         del result["losses"]
     modules = [sys.modules[name] for name in ("jax", PEERS.get(by, "lmjax")) if name in sys.modules]

@@ -20,3 +20,10 @@ def programs_are_forgotten():
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture
+def on_cpu():
+    """Compile for the CPU, as tests do that look into its programs."""
+    with jax.default_device(jax.devices("cpu")[0]):
+        yield

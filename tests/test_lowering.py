@@ -137,6 +137,13 @@ def test_an_entry_point_lowers_for_every_platform(name):
     lower(platforms, ENTRIES[name])
 
 
+@pytest.mark.parametrize("name", ["_score", "_modes", *(name for name in ENTRIES if hasattr(analysis, name))])
+def test_scores_and_diagnoses_multiply_in_full_precision(name):
+    text = lower(("cuda",), ENTRIES[name]).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products), products
+
+
 @pytest.mark.parametrize("name", sorted(NOT_ON_TPU))
 def test_what_a_tpu_cannot_do_is_known(name):
     with pytest.raises(NotImplementedError, match="not found for platform tpu"):

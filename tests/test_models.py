@@ -61,6 +61,7 @@ def test_looking_words_up_is_indexing(key):
     assert not jax.grad(lambda table: models.lookup(table, tokens[:0]).sum())(table).any()
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_the_gradient_of_the_embedding_is_not_held_through_the_step(key):
     vocab, n, tokens = 20_000, 8, jnp.zeros((4, 2), int)
     lm = models.recurrent(cells.rnn(n, n), vocab_size=vocab)

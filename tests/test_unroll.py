@@ -322,6 +322,7 @@ def test_equal_cells_share_one_trace(key):
     run(jnp.zeros((T, B, N_IN)))
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_no_weight_gradient_inside_the_loop(key):
     """The loops hold the products with h, and those with dz, of half a batch; the weights' gradients come after."""
     cell, xs = CELLS["rnn"], jnp.ones((T, 4, N_IN))
@@ -335,6 +336,7 @@ def test_no_weight_gradient_inside_the_loop(key):
     assert f"f64[{N},{N}]" in "".join(line for line in plain.splitlines() if " dot(" in line and "while/body" in line)
 
 
+@pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize(
     "cell", [cells.lstm(N_IN, 32), cells.gru(N_IN, 32, reset_after=True)], ids=["lstm", "gru_after"]
 )

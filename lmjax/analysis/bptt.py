@@ -11,6 +11,7 @@ from jax import lax
 from jax.extend import core
 
 from lmjax.analysis.flow import total_gradients
+from lmjax.analysis.precision import full_precision
 from lmjax.analysis.scaled import add, log_norm, rescale
 from lmjax.analysis.trajectory import direct_gradients, step_loss, trajectory
 from lmjax.analysis.weights import pullback_log_norms
@@ -32,6 +33,7 @@ class Contributions(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("cell", "loss"))
+@full_precision
 def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contributions:
     """Return the gradient of the parameters, and what each step contributes to it.
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lmjax.analysis.precision import full_precision
 from lmjax.analysis.scaled import add, log_norm, log_norm_of_rescaled, rescale
 from lmjax.analysis.trajectory import Trajectory, direct_gradients, trajectory
 from lmjax.analysis.weights import pullback_log_norms
@@ -39,6 +40,7 @@ class StateGradients(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("cell", "loss"))
+@full_precision
 def state_gradients(cell, params, state, xs, loss, ys, *, mask=None) -> StateGradients:
     """Return the norm of the loss's gradient at every state, L = sum_t loss(params, s_t, y_t).
 
@@ -121,6 +123,7 @@ def _relative(log, reference):
 
 
 @partial(jax.jit, static_argnames=("cell", "loss"))
+@full_precision
 def state_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=None) -> GradientMap:
     """Return the norm of every loss's gradient at every state.
 
@@ -155,6 +158,7 @@ def state_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=
 
 
 @partial(jax.jit, static_argnames=("cell", "loss"))
+@full_precision
 def input_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=None) -> GradientMap:
     """Return the norm of every loss's gradient at every input, || dJ_i/dinput_j ||.
 
@@ -178,6 +182,7 @@ def input_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=
 
 
 @partial(jax.jit, static_argnames=("cell", "loss"))
+@full_precision
 def recurrent_contribution_map(cell, params, state, xs, loss, ys, *, targets=None, mask=None) -> dict[str, GradientMap]:
     """Return what every step adds to the gradient of every loss with respect to the recurrent weights.
 
@@ -204,6 +209,7 @@ def recurrent_contribution_map(cell, params, state, xs, loss, ys, *, targets=Non
 
 
 @partial(jax.jit, static_argnames=("cell", "loss", "max_lag"))
+@full_precision
 def state_gradient_band(cell, params, state, xs, loss, ys, *, max_lag: int, mask=None) -> GradientBand:
     """Return the norm of every loss's gradient at the `max_lag` states before it, by state and lag.
 

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from lmjax.analysis.precision import full_precision
 from lmjax.analysis.trajectory import trajectory
 from lmjax.cell import Cell
 
@@ -21,6 +22,7 @@ __all__ = [
 
 
 @partial(jax.jit, static_argnames="cell")
+@full_precision
 def gate_values(cell: Cell, params, state, xs, *, mask=None) -> dict[str, jax.Array]:
     """Return every gate of a cell at every step, by its name in the lecture's equations.
 

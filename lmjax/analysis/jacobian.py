@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
+from lmjax.analysis.precision import full_precision
 from lmjax.analysis.trajectory import trajectory
 from lmjax.cell import _split
 
@@ -16,6 +17,7 @@ __all__ = ["step_jacobians"]
 
 
 @partial(jax.jit, static_argnames=("cell", "chunk"))
+@full_precision
 def step_jacobians(cell, params, state, xs, *, mask=None, chunk: int | None = None) -> jax.Array:
     """Return the Jacobian of every step, J_t = ds_t/ds_{t-1}.
 

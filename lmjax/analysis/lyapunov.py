@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
+from lmjax.analysis.precision import full_precision
 from lmjax.analysis.trajectory import trajectory
 from lmjax.cell import _split
 
@@ -27,6 +28,7 @@ class LyapunovSpectrum(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("cell", "num_exponents", "burn_in"))
+@full_precision
 def lyapunov_spectrum(
     cell, params, state, xs, *, key, num_exponents: int | None = None, burn_in: int = 0, mask=None
 ) -> LyapunovSpectrum:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lmjax.analysis.precision import full_precision
 from lmjax.analysis.scaled import Scaled, rescale
 from lmjax.analysis.trajectory import trajectory
 from lmjax.cell import _split
@@ -23,6 +24,7 @@ __all__ = [
 
 
 @partial(jax.jit, static_argnames=("ord", "max_lag"))
+@full_precision
 def jacobian_product_norms(jacobians, *, ord="fro", starts=None, max_lag: int | None = None) -> Scaled:
     """Return the norms of the products of Jacobians, by start and lag.
 
@@ -88,6 +90,7 @@ class NormProbes(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("cell", "num_probes", "max_lag"))
+@full_precision
 def jacobian_norm_probes(
     cell, params, state, xs, *, key, num_probes: int, starts=None, max_lag: int | None = None, mask=None
 ) -> NormProbes:
@@ -158,6 +161,7 @@ class SingularValues(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("tol", "max_sweeps"))
+@full_precision
 def product_log_singular_values(jacobians, *, tol: float = 1e-6, max_sweeps: int = 32) -> SingularValues:
     """Return all singular values of a product of Jacobians, J_T ... J_1, from the largest to the smallest.
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lmjax.analysis.precision import full_precision
 from lmjax.analysis.trajectory import trajectory
 from lmjax.cell import recurrent_weights
 
@@ -31,6 +32,7 @@ class RecurrentSpectrum(NamedTuple):
 
 
 @jax.jit
+@full_precision
 def recurrent_spectrum(w_h) -> RecurrentSpectrum:
     """Return the spectra of each n x n block of a recurrent matrix, see `lmjax.cell.recurrent_weights`.
 
@@ -120,6 +122,7 @@ def linear_mode_decay(w_h, gradient, lags) -> LinearModes:
 
 
 @jax.jit
+@full_precision
 def _modes(w_h, gradient, lags) -> LinearModes:
     eigenvalues, vectors = jnp.linalg.eig(w_h)  # w_h q = lambda q, so q^T W_h = lambda q^T
     order = jnp.argsort(-jnp.abs(eigenvalues))
@@ -147,6 +150,7 @@ class PascanuBounds(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="cell")
+@full_precision
 def pascanu_bounds(cell, params, state, xs, *, mask=None) -> PascanuBounds:
     """Return Pascanu's bounds for the vanilla network h_t = phi(h_{t-1} W_h + x_t W_x + b).
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lmjax.analysis.precision import full_precision
 from lmjax.analysis.trajectory import direct_gradients, trajectory
 from lmjax.cell import _join, _split
 
@@ -25,6 +26,7 @@ class TruncationBias(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("cell", "loss", "ks", "mode"))
+@full_precision
 def truncation_bias(cell, params, state, xs, loss, ys, ks, *, mode: str = "sliding", mask=None) -> TruncationBias:
     """Return the bias of truncated backpropagation through time, by the number of steps k it goes back.
 

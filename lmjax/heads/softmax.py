@@ -1,6 +1,6 @@
 """The full softmax, with weights of its own or those of the embedding, at any size of the vocabulary."""
 
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -11,8 +11,8 @@ from lmjax.heads.head import Head
 
 __all__ = ["Softmax", "softmax", "softmax_log_prob", "softmax_loss", "tied"]
 
-LOGITS = 2**20  # so many (4 MB of float32) stay in a cache,
-POSITIONS = 256  # and products of so many rows run at full speed
+LOGITS = {"cpu": 2**20, "default": 2**27}  # so many (4 MB of float32) stay in a cache; an accelerator has many units
+POSITIONS = 256  # products of so many rows run at full speed
 
 
 class Softmax(NamedTuple):
@@ -75,8 +75,8 @@ def softmax_log_prob(w, b, y, token):
 
         log P(w | y) = u_w . y + b_w - log sum_v exp(u_v . y + b_v)
 
-    A block of positions at a time: `POSITIONS` = 256, or as many as have `LOGITS` = 2^20 logits or features. Where
-    there are more, a backward pass makes each block's logits again.
+    A block of positions at a time: as many as have `LOGITS` logits or features, 2^20 on a CPU and 2^27 elsewhere, but
+    `POSITIONS` = 256 at least. Where there are more, a backward pass makes each block's logits again.
 
     Args:
         w: `[V, n]`.
@@ -92,13 +92,16 @@ def softmax_log_prob(w, b, y, token):
     """
     w, b, y = _promoted(w, b, y)
     flat, ids = y.reshape(-1, y.shape[-1]), token.reshape(-1)
-    at = lambda y, token: _score(w, b, y, token) - _logsumexp(w, b, y)
-    size = _positions(w)
-    if len(ids) <= size:
-        logp = at(flat, ids)
-    else:
-        logp = lax.map(jax.checkpoint(lambda args: at(*args)), (flat, ids), batch_size=size)
-    return logp.reshape(token.shape)
+
+    def at(w, b, y, token):
+        return _score(w, b, y, token) - _logsumexp(w, b, y)
+
+    def in_blocks(size, w, b, y, token):
+        if size == len(y):
+            return at(w, b, y, token)
+        return lax.map(jax.checkpoint(lambda rows: at(w, b, *rows)), (y, token), batch_size=size)
+
+    return _sized(in_blocks, w, b, flat, ids).reshape(token.shape)
 
 
 def softmax_loss(w, b, y, token):
@@ -123,8 +126,12 @@ def _promoted(*arrays):
     return (x.astype(jnp.result_type(*arrays)) for x in arrays)
 
 
-def _positions(w) -> int:
-    return max(POSITIONS, LOGITS // max(w.shape))
+def _sized(in_blocks, w, b, y, token):
+    """Call `in_blocks` with the number of positions in a block, which the platform decides."""
+    size = {p: min(len(y), max(POSITIONS, logits // max(w.shape))) for p, logits in LOGITS.items()}
+    if len({*size.values()}) == 1:
+        return in_blocks(size["cpu"], w, b, y, token)
+    return lax.platform_dependent(w, b, y, token, **{p: partial(in_blocks, n) for p, n in size.items()})
 
 
 def _score(w, b, y, token):
@@ -173,6 +180,13 @@ def _loss(w, b, y, token):
 
 
 def _loss_forward(w, b, y, token):
+    losses, *gradients = _sized(_losses, w, b, y, token)
+    return losses, (w, b, y, token, *gradients)
+
+
+def _losses(size, w, b, y, token):
+    """Return the losses and the gradients of their sum, `(losses, dw, db, dy)`."""
+
     def block(start, size):
         y_k, token_k = (lax.dynamic_slice_in_dim(x, start, size) for x in (y, token))
         value, e, s = _sum_exp(w, b, y_k)
@@ -187,12 +201,11 @@ def _loss_forward(w, b, y, token):
     def put(all_rows, rows, start):
         return jax.tree.map(lambda a, x: lax.dynamic_update_slice_in_dim(a, x, start, 0), all_rows, rows)
 
-    size = min(_positions(w), len(y))
     first = len(y) % max(size, 1) or size
     sums, rows = block(0, first)  # not zeros: they would take as much memory as the gradient
     rows = put((jnp.zeros_like(y), jnp.zeros(len(y), y.dtype)), rows, 0)
     (dw, db), (dy, losses) = lax.fori_loop(0, (len(y) - first) // max(size, 1), more, (sums, rows))
-    return losses, (w, b, y, token, dw, db, dy)
+    return losses, dw, db, dy
 
 
 def _loss_backward(kept, g):

@@ -26,7 +26,7 @@ HEADS = {
 @pytest.fixture
 def blocked(monkeypatch):
     """Blocks of a few positions, which do not divide their number."""
-    monkeypatch.setattr(softmax_file, "LOGITS", 0)
+    monkeypatch.setattr(softmax_file, "LOGITS", {"cpu": 0, "default": 0})
     monkeypatch.setattr(softmax_file, "POSITIONS", 7)
 
 
@@ -97,12 +97,22 @@ def test_a_batch_without_positions_has_no_loss_and_no_gradient():
 
 
 @pytest.mark.parametrize("function", [heads.softmax_log_prob, heads.softmax_loss])
-def test_no_more_logits_are_in_memory_than_those_of_a_block(function):
+def test_no_more_logits_are_in_memory_than_those_of_a_block(function, monkeypatch):
+    monkeypatch.setitem(softmax_file.LOGITS, "default", softmax_file.LOGITS["cpu"])
     positions, vocab = 4096, 5000
     w, y, token = jnp.zeros((vocab, 4)), jnp.zeros((positions, 4)), jnp.zeros(positions, int)
     for f in (function, jax.grad(lambda *args: function(*args).mean())):
         used = jax.jit(f).lower(w, jnp.zeros(vocab), y, token).compile().memory_analysis().temp_size_in_bytes
-        assert used < 4 * softmax_file.LOGITS * w.dtype.itemsize < positions * vocab * w.dtype.itemsize / 2
+        assert used < 4 * softmax_file.LOGITS["cpu"] * w.dtype.itemsize < positions * vocab * w.dtype.itemsize / 2
+
+
+@pytest.mark.parametrize("function", [heads.softmax_log_prob, heads.softmax_loss])
+def test_blocks_are_larger_on_an_accelerator(function):
+    positions, vocab = 2048, 10_000
+    w, b, y, token = jnp.zeros((vocab, 4)), jnp.zeros(vocab), jnp.zeros((positions, 4)), jnp.zeros(positions, int)
+    traced = jax.jit(jax.grad(lambda *args: function(*args, token).mean())).trace(w, b, y)
+    loops = {p: "stablehlo.while" in traced.lower(lowering_platforms=(p,)).as_text() for p in ("cpu", "cuda", "tpu")}
+    assert loops == {"cpu": True, "cuda": False, "tpu": False}
 
 
 @pytest.mark.parametrize("name", HEADS)
