@@ -436,10 +436,10 @@ def torch_step(p: Problem):
 
     n = p.layers[0].b_h.size
     cell, order = p.cell, {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}[p.cell]
-    device = "cuda" if on_gpu() else "cpu"
-    torch.set_default_device(device)
-    torch.backends.cuda.matmul.fp32_precision = "tf32"  # as JAX multiplies there by default
-    tensor = lambda a: torch.from_numpy(np.ascontiguousarray(a)).to(device)
+    if on_gpu():
+        torch.set_default_device("cuda")
+        torch.set_float32_matmul_precision("high")  # as JAX multiplies there by default: in TF32
+    tensor = lambda a: torch.from_numpy(np.ascontiguousarray(a)).to(torch.get_default_device())
     rnn = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell](n, n, len(p.layers))
     second = np.zeros(n * len(order), np.float32)
     own = tensor(np.where(np.arange(second.size) >= 2 * n, 1, 0).astype(np.float32) * (cell == "gru"))
@@ -472,7 +472,7 @@ def torch_step(p: Problem):
         value = loss()
         value.backward()
         optimizer.step()
-        if device == "cuda":
+        if on_gpu():
             torch.cuda.synchronize()
         return value.detach()
 
