@@ -286,6 +286,21 @@ def _backward(maps, reverse, parts, primals, cotangents, mask, kept):
     return jax.tree.map(like, gradients, (params, state, xs))
 
 
+def _reads(maps, state):
+    """Tell of each leaf of the state whether the gates read it."""
+
+    def gates(state, z):
+        out = (z,)
+        for stage in maps.stages:
+            out = stage.gates(state, *[z] * (stage.x + stage.both + stage.h), *out[1:])
+        return out
+
+    leaves, tree = jax.tree.flatten(state)
+    jaxpr = jax.make_jaxpr(gates)(state, leaves[0]).jaxpr
+    read = {id(v) for v in (*jaxpr.outvars, *(v for e in jaxpr.eqns for v in e.invars))}
+    return tree.unflatten([id(v) in read for v in jaxpr.invars[: len(leaves)]])
+
+
 def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs, inner, valid):
     n, length, columns = len(params.w_h), len(jax.tree.leaves(ct_states)[0]), _columns(maps.stages, len(params.w_h))
     wide, alone = zs[0][0][0].dtype, [_size(at.z) - _size(at.h) for at in columns]  # of z, read x alone
@@ -304,15 +319,23 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
         """Put dL/dz in the place of z."""
         return [_keep(at, z, parted(at, *dz), start) for at, z, dz in zip(columns, zs, dzs, strict=True)]
 
-    def through(ct_state, dz, state, first=False):
+    comes = _reads(maps, ct_final) if valid is None else jax.tree.map(lambda _: True, ct_final)
+
+    def carried(ct):
+        """Leave out the leaves that the gates do not read, to which nothing comes through them."""
+        return jax.tree.map(lambda c, some: c if some else None, ct, comes)
+
+    def through(part, ct, dz, state, first=False):
         """Return dL/ds: what came through the gates of the step that s went into, and what by their first product."""
+        left_out = jax.tree.map(lambda c: jnp.where(first, c[part], 0), ct_final)
+        ct = jax.tree.map(lambda c, out: out if c is None else c, ct, left_out, is_leaf=lambda c: c is None)
         h, pull = jax.vjp(maps.hidden, state)
-        return _add(ct_state, *pull(jnp.where(first, 0, products[0](dz[0][1]).astype(h.dtype))))
+        return _add(ct, *pull(jnp.where(first, 0, products[0](dz[0][1]).astype(h.dtype))))
 
     def turn(i, part, states, ct, zs, dzs, start, inner):
         t, inner = time(i), list(inner)
         new, state, direct = _at(states, t + (not reverse)), _at(states, t + reverse), _at(ct_states, (t, part))
-        ct = _add(through(ct, dzs, new, first=i == 0), direct)
+        ct = _add(through(part, ct, dzs, new, first=i == 0), direct)
         ct_state = jax.tree.map(jnp.zeros_like, ct)
         # tells XLA that the gates of a half wait for its product: else all of them run on one core, before
         zero = sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(ct)) if waits else 0
@@ -342,7 +365,7 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
                 dzs[k][by_h] = _put(dzs[k][by_h], block, 0, m - by_h * alone[k])
             if k:
                 ct = (products[k](dzs[k][1]).astype(v_dtype), *ct[count:])
-        return ct_state, zs, dzs, start, inner
+        return carried(ct_state), zs, dzs, start, inner
 
     def body(i, carry):
         return [turn(i, *of_part) for of_part in zip(parts, states, *zip(*carry, strict=True), strict=True)]
@@ -350,9 +373,9 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
     cut = lambda z: [jnp.split(jnp.concatenate(z_k, 1), [m], 1) for z_k, m in zip(z, alone, strict=True)]
     starts = [start_of(time(0), part) for part in parts]
     first = [cut(read(*of_part)) for of_part in zip(zs, starts, parts, strict=True)]  # put where it comes from
-    carry = [*zip(of_parts(ct_final, parts), zs, first, starts, inner, strict=True)]
+    carry = [*zip(map(carried, of_parts(ct_final, parts)), zs, first, starts, inner, strict=True)]
     cts, zs, dzs, starts, inner = zip(*lax.fori_loop(0, length, body, carry), strict=True)
-    cts = map(through, cts, dzs, (_at(s, -1 if reverse else 0) for s in states))
+    cts = map(through, parts, cts, dzs, (_at(s, -1 if reverse else 0) for s in states))
     return jax.tree.map(lambda *cts: jnp.concatenate(cts), *cts), [*map(keep, zs, dzs, starts)], inner
 
 

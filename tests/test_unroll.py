@@ -352,6 +352,13 @@ def test_z_is_overwritten_not_copied(cell, key):
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * 2.6 * z
 
 
+def test_what_the_gates_do_not_read_is_not_carried_back(key):
+    """Nothing comes through the gates to the h of an LSTM, nor to that of a vanilla cell."""
+    for name, reads in {"lstm": (False, True), "rnn": False, "gru": True}.items():
+        cell = CELLS[name]
+        assert maps._reads(cell.maps, cell.start(cell.init(key))) == reads
+
+
 def test_what_a_product_gives_again_is_not_kept(key, monkeypatch):
     """sigma' = sigma (1 - sigma) is made from sigma, which is kept."""
     step = lambda w, h, x: jax.nn.sigmoid(x @ w) * h + jax.nn.sigmoid(h @ w) * jnp.tanh(x)
