@@ -6,6 +6,8 @@ A step is its loops over time and the rest, above all the products over all T. E
 `products` while one at least runs, `other` while none does but something else, gates, copies, what is put into
 memory, and `idle` while nothing does. `peak` is what the products would take at the rate of jnp.dot on 2048 x 2048
 matrices. All are milliseconds of a step, medians over the traced steps; `seconds` is a step that is not traced.
+`cores` is how many operations run at a time on average: in a loop whose halves of the batch have a core each, 2 would
+be no waiting at all. A product that takes several cores counts as one.
 
 In a loop `other` cannot be hidden behind products: the gates of a step need its product, the next product the gates.
 
@@ -74,11 +76,12 @@ def length(intervals) -> float:
 
 
 def shares(events, begin, end) -> dict[str, float]:
-    """Count every instant of an interval once, as `KINDS`."""
+    """Count every instant of an interval once, as `KINDS`, and what runs at a time."""
     inside = [(max(a, begin), min(b, end), name) for a, b, name in events if a < end and b > begin]
     products = length((a, b) for a, b, name in inside if name.startswith(PRODUCTS))
     busy = length((a, b) for a, b, _ in inside)
-    return {"products": products, "other": busy - products, "idle": end - begin - busy}
+    cores = sum(b - a for a, b, _ in inside) / (end - begin)
+    return {"products": products, "other": busy - products, "idle": end - begin - busy, "cores": cores}
 
 
 def loops(events, turns) -> list[tuple[float, float]]:
@@ -117,7 +120,7 @@ def attribute(work: str, size: Size, cfg: Config) -> list[dict]:
     once = 2 * size.B * size.T * len(BLOCKS[work]) * size.H**2 / gemm_peak() * 1e3  # x W_x, or h W_h
     return [
         {"loop": name, "peak": once if name != "rest" else 4 * size.layers * once}
-        | {kind: float(np.median([parts[k][kind] for parts in traced])) for kind in KINDS}
+        | {kind: float(np.median([parts[k][kind] for parts in traced])) for kind in traced[0][k]}
         | {"seconds": seconds}
         for k, name in enumerate([*names, "rest"])
     ]
@@ -125,11 +128,13 @@ def attribute(work: str, size: Size, cfg: Config) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """Return the rows as Markdown."""
-    head = "work | config | part | ms | products | other | idle | products at the peak | step, not traced"
+    head = "work | config | part | ms | products | other | idle | products at the peak | step, not traced | cores"
     lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
     for r in rows:
         ms = [sum(r[kind] for kind in KINDS), *(r[kind] for kind in KINDS), r["peak"], 1e3 * r["seconds"]]
-        lines.append(f"| {r['work']} | {r['config']} | {r['loop']} | " + " | ".join(f"{x:.2f}" for x in ms) + " |")
+        ms += [r["cores"]] if "cores" in r else []
+        cells = [r["work"], r["config"], r["loop"], *(f"{x:.2f}" for x in ms)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

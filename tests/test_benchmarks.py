@@ -82,5 +82,6 @@ def test_every_instant_of_a_step_is_counted_once(cycles, monkeypatch, tmp_path):
     found = {r["loop"]: [r[kind] for kind in cycles.KINDS] for r in rows}
     loop = [8, 1, 2]  # from the first product to the end of the last
     assert found == {"forward 1": loop, "backward 1": loop, "rest": [8, 5, 15]}
+    assert rows[0]["cores"] == rows[1]["cores"] == pytest.approx((4 * 3 + 3) / 11)  # what runs in 11 ms
     assert (tmp_path / "cycles.png").stat().st_size > 1000
     plt.close("all")
