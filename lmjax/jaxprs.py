@@ -106,7 +106,7 @@ def turn(f, weights, *like) -> Turn:
             needed.update(_variables(e.invars))
             equations.insert(0, e)
     made = {e.outvars[0]: e for e in equations}
-    both_ways = lambda e, w: [_product(e, w, beside) for beside in (False, True)]
+    both_ways = lambda e, w: [_product(e, w, side_by_side) for side_by_side in (False, True)]
     products = {v: both_ways(e, given[e.invars[1]]) for v, e in made.items() if _is_product(e, given)}
 
     late, operands = set(), set()
@@ -121,7 +121,7 @@ def turn(f, weights, *like) -> Turn:
     cut = cut if cut.issuperset(between) else set()
 
     def of(part, replace):
-        beside = replace and maps.beside(part)
+        side_by_side = replace and maps.beside(part.stop - part.start)
         known = {v: a[part] if v in cut else a for v, a in given.items()}
 
         def run(known, is_late):
@@ -129,7 +129,7 @@ def turn(f, weights, *like) -> Turn:
                 if (v in late) is not is_late:
                     continue
                 if v in products:
-                    known[v] = products[v][beside](known[e.invars[0]])
+                    known[v] = products[v][side_by_side](known[e.invars[0]])
                     continue
                 if v in cut and e.primitive is lax.broadcast_in_dim_p:
                     e = e.replace(params=e.params | {"shape": (part.stop - part.start, *v.aval.shape[1:])})
@@ -170,11 +170,11 @@ def _is_product(e, weights) -> bool:
     return matrices and e.invars[1] in weights and e.params["dimension_numbers"][0] == ((1,), (1,))
 
 
-def _product(e, w, beside):
-    """Return v -> v W^T, made with the precision and type of an equation, `beside` others or not."""
+def _product(e, w, side_by_side):
+    """Return v -> v W^T, made with the precision and type of an equation."""
     parameters = e.params | {"dimension_numbers": (((1,), (0,)), ((), ()))}
     dot = partial(e.primitive.bind, **parameters)
-    return maps.times(w.T, left=w.size >= maps.FEW, dot=dot, beside=beside)
+    return maps.times(w.T, left=w.size >= maps.FEW, dot=dot, side_by_side=side_by_side)
 
 
 BY_ROWS = {  # of what equation, with what parameters, a row of the result depends on the same row alone

@@ -17,12 +17,25 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["Linear", "Maps", "Stage", "by_parts", "encode", "of_parts", "run", "scan", "select", "step", "times"]
+__all__ = [
+    "Linear",
+    "Maps",
+    "Stage",
+    "beside",
+    "by_parts",
+    "encode",
+    "of_parts",
+    "run",
+    "scan",
+    "select",
+    "step",
+    "times",
+]
 
 
 FEW = 2**20  # fewer weights w_h than that may be read twice a step, each time for half a batch,
 MANY = 2**22  # and so many are worth a copy that lies as the product on the way forward reads it
-BLOCK = 2**16  # weights that XLA's CPU backend takes at once: a product of one block holds up all others
+BLOCK = 2**16  # weights are what XLA's CPU backend takes at once: products of one block wait for each other
 
 
 class Linear(NamedTuple):
@@ -214,8 +227,8 @@ def _forward(maps, reverse, parts, params, state, xs, mask):
 def _forward_loop(maps, reverse, parts, params, states, zs, valid):
     columns, length = _columns(maps.stages, len(params.w_h)), len(zs[0][0][0])
     time = _time(length, reverse)
-    halves = len(parts) > 1 and beside(parts[0])
-    products = [times(params.w_h[:, at.h], left=params.w_h.size >= MANY, beside=halves) for at in columns]
+    both = len(parts) > 1 and beside(_size(parts[0]))
+    products = [times(params.w_h[:, at.h], left=params.w_h.size >= MANY, side_by_side=both) for at in columns]
 
     def coming(zs, i):
         """Return x W_x of a turn. Asked for a turn before: reading z in the turn that writes it would copy it."""
@@ -307,8 +320,8 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
     n, length, columns = len(params.w_h), len(jax.tree.leaves(ct_states)[0]), _columns(maps.stages, len(params.w_h))
     wide, alone = zs[0][0][0].dtype, [_size(at.z) - _size(at.h) for at in columns]  # of z, read x alone
     time = _time(length, not reverse)
-    halves = len(parts) > 1 and beside(parts[0])
-    products = [times(params.w_h[:, at.h].T, left=params.w_h.size >= FEW, beside=halves) for at in columns]
+    both = len(parts) > 1 and beside(_size(parts[0]))
+    products = [times(params.w_h[:, at.h].T, left=params.w_h.size >= FEW, side_by_side=both) for at in columns]
     waits = len(parts) > 1 and params.w_h.shape[1] > n  # where one fusion makes all gates, an index made in it costs
     start_of = lambda t, part: jnp.asarray(t * _size(part))  # the row of z where t begins
     read = lambda zs, start, part: jax.tree.map(lambda z: lax.dynamic_slice_in_dim(z, start, _size(part)), zs)
@@ -397,26 +410,31 @@ _run.defvjp(_forward, _run_backward)
 _held = lax.optimization_barrier  # laid out once, where XLA would turn operands in every step
 
 
-def beside(part) -> bool:
-    """Tell whether a half of the batch is large enough for its products to be made beside those of the other."""
-    return _size(part) >= 8
+def beside(rows: int) -> bool:
+    """Tell whether products of so many rows gain from being made side by side."""
+    return rows >= 8
 
 
-def times(w, *, left, dot=None, beside=False):
-    """Return v -> v W. On the left, (W^T v^T)^T, weights are read as they lie; on the right they are packed anew.
+def _widened(w):
+    """Add columns of zeros to weights [K, N] that are just one block: a second for XLA's CPU backend.
 
-    `dot` multiplies two matrices; by default in the precision of W. `beside` another product, weights that are just
-    one block, 2^16 / K columns rounded up to a power of two, get columns of zeros, a second block: XLA's CPU backend
-    makes products of one block one after the other, on one core.
+    It makes products of one block one after the other, on one core. A block is 2^16 / K columns, rounded up to a
+    power of two.
     """
-    dot = dot or partial(_dot, dtype=w.dtype)
     k, n = w.shape
     more = (1 << (-(-BLOCK // k) - 1).bit_length()) + 8 - n
-    if beside and not left and 0 < more <= n / 4:
-        w = _held(jnp.pad(w, ((0, 0), (0, more))))
-        return lambda v: dot(v, w)[:, :n]
-    w = _held(w.T if left else w)
-    return lambda v: _held(dot(w, v.T)).T if left else dot(v, w)
+    return jnp.pad(w, ((0, 0), (0, more))) if 0 < more <= n / 4 else w
+
+
+def times(w, *, left, dot=None, side_by_side=False):
+    """Return v -> v W. On the left, (W^T v^T)^T, weights are read as they lie; on the right they are packed anew.
+
+    `dot` multiplies two matrices; by default in the precision of W. `side_by_side` with another
+    product, see `_widened`.
+    """
+    dot, n = dot or partial(_dot, dtype=w.dtype), w.shape[1]
+    w = _held(w.T if left else _widened(w) if side_by_side else w)
+    return lambda v: _held(dot(w, v.T)).T if left else dot(v, w)[:, :n]
 
 
 def by_parts(loop, lanes, weights, *arguments):

@@ -352,6 +352,20 @@ def test_z_is_overwritten_not_copied(cell, key):
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * 2.6 * z
 
 
+@pytest.mark.usefixtures("on_cpu")
+@pytest.mark.parametrize("name, block", [("rnn", 2**10), ("lstm", 2**12), ("user", 2**10)])
+def test_products_of_one_block_of_weights_get_another_of_zeros(name, block, key, monkeypatch):
+    """On a CPU, which else makes those of both halves of the batch one after the other; the results are the same."""
+    monkeypatch.setattr(maps, "BLOCK", block)
+    user = cells.rnn(N_IN, 32)._replace(maps=None)
+    cell = {"rnn": cells.rnn(N_IN, 32), "lstm": cells.lstm(N_IN, 32), "user": user}[name]
+    params, state, xs = problem(cell, key, T, (16,))
+    gradient = lambda run: jax.jit(jax.value_and_grad(lambda *args: loss(run, cell, *args), (0, 1, 2)))
+    compiled = gradient(unroll).lower(params, state, xs).compile()
+    chex.assert_trees_all_close(compiled(params, state, xs), gradient(scan)(params, state, xs), rtol=1e-12, atol=1e-12)
+    assert re.search(r"f64\[\d+,(40|136)\]", compiled.as_text())
+
+
 def test_what_the_gates_do_not_read_is_not_carried_back(key):
     """Nothing comes through the gates to the h of an LSTM, nor to that of a vanilla cell."""
     for name, reads in {"lstm": (False, True), "rnn": False, "gru": True}.items():
