@@ -407,9 +407,11 @@ def products_step(p: Problem):
 
     def layer(w_x, w_h, xs, hs, dz):
         few, rows = w_h.size < maps.FEW, xs.reshape(-1, n)
-        times_w, times_w_turned = maps.times(w_h, left=w_h.size >= maps.MANY), maps.times(w_h.T, left=not few)
         turn = lambda a: lax.optimization_barrier(a.T) if few else a.T
         parts = [lanes // 2, lanes - lanes // 2] if few else [lanes]
+        both = few and maps.beside(parts[0])
+        times_w = maps.times(w_h, left=w_h.size >= maps.MANY, side_by_side=both)
+        times_w_turned = maps.times(w_h.T, left=not few, side_by_side=both)
         forward = lambda t, hs: [times_w(h)[:, :n] for h in hs]
         backward = lambda t, dzs: [lax.dynamic_update_slice(dz, times_w_turned(dz), (0, 0)) for dz in dzs]
         loops = [
