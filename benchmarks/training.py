@@ -6,7 +6,7 @@ the same round, so above 1 we are faster. What is computed, and how that is chec
 
     python benchmarks/training.py --works lstm gru --configs S long --peers torch linen --rounds 5
     python benchmarks/training.py --growth --rounds 2      # time against T, B, H, layers and V, with exponents
-    JAX_PLATFORMS=cuda python benchmarks/training.py       # on an NVIDIA GPU
+    JAX_PLATFORMS=cuda python benchmarks/training.py       # on an NVIDIA GPU, without torch's gradient maps
 
 Rows go to bench.json (after every round; an interrupted run keeps what it has), a table to bench.md, a figure to
 bench.png. Libraries that are not installed are left out: `make peers` brings all of them.
@@ -48,7 +48,7 @@ from lmjax.train.memory import GLIBC
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from works import ALL, CONFIGS, PEERS, WORKS, Size, flops  # noqa: E402
+from works import ALL, CONFIGS, PEERS, WORKS, Size, flops, on_gpu  # noqa: E402
 
 OTHERS = ("gradient-map", "import")
 NAMES = {
@@ -205,7 +205,7 @@ def run(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) -> 
                 console.print(f"{name:10} {config:7} {r['peer']:13} {r['ratio']:8.2f}  {span}", markup=False)
     if "gradient-map" in cfg.works:
         console.print("gradient-map ...")
-        ways = ["--torch", "loop", "is_grads_batched"] if "torch" in peers else []
+        ways = ["--torch", "loop", "is_grads_batched"] if "torch" in peers and not on_gpu() else []
         rows += child(str(HERE / "gradient_map.py"), "--rounds", str(cfg.rounds), *ways)
         save(rows)
     return rows

@@ -486,7 +486,7 @@ def torch_step(p: Problem):
 
 def on_gpu() -> bool:
     """Tell whether JAX was told to run on an NVIDIA GPU; torch then does."""
-    return os.environ.get("JAX_PLATFORMS") == "cuda"
+    return os.environ.get("JAX_PLATFORMS", "").startswith("cuda")
 
 
 def gemm_peak() -> float:
