@@ -20,7 +20,7 @@ from jax.tree_util import Partial
 
 from lmjax import jaxprs
 from lmjax import maps as linear_maps
-from lmjax.maps import Maps, select
+from lmjax.maps import Maps, join, select
 
 __all__ = ["Cell", "Gradients", "affine", "passthrough", "record", "recurrent_weights", "scan", "unroll"]
 
@@ -265,10 +265,10 @@ def _record(step, reverse, params, state, inputs, mask):
         state, state_int = _split(state)
 
         def differentiable(params, state, x):
-            return _split(step(_join(params, params_int), _join(state, state_int), _join(x, x_int), valid))
+            return _split(step(join(params, params_int), join(state, state_int), join(x, x_int), valid))
 
         new, linear, new_int = jax.linearize(differentiable, params, state, x, has_aux=True)
-        return linear, _join(new, new_int)
+        return linear, join(new, new_int)
 
     zero = lambda xs: jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), xs)
     first = (state, zero(inputs), zero(inputs_int), zero(mask))
@@ -362,10 +362,6 @@ def _split(tree):
     """Part a pytree in its floating leaves and the others, with None in the places of the rest."""
     floats = jax.tree.map(lambda x: x if _floating(x) else None, tree)
     return floats, jax.tree.map(lambda x: None if _floating(x) else x, tree)
-
-
-def _join(floats, others):
-    return jax.tree.map(lambda f, o: o if f is None else f, floats, others, is_leaf=lambda x: x is None)
 
 
 def _add(a, b):

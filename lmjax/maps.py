@@ -24,6 +24,7 @@ __all__ = [
     "beside",
     "by_parts",
     "encode",
+    "join",
     "of_parts",
     "run",
     "scan",
@@ -117,6 +118,11 @@ def _dot(a, b, dtype):
 
 def _add(a, b):
     return jax.tree.map(jnp.add, a, b)
+
+
+def join(some, others):
+    """Fill the places of a pytree that hold None with what others hold there."""
+    return jax.tree.map(lambda s, o: o if s is None else s, some, others, is_leaf=lambda s: s is None)
 
 
 def select(valid, x, y):
@@ -344,9 +350,8 @@ def _backward_loop(maps, reverse, parts, params, ct_final, ct_states, states, zs
     def through(part, ct, dz, state, first=False):
         """Return dL/ds: what came through the gates of the step that s went into, and what by their first product."""
         left_out = jax.tree.map(lambda c: jnp.where(first, c[part], 0), ct_final)
-        ct = jax.tree.map(lambda c, out: out if c is None else c, ct, left_out, is_leaf=lambda c: c is None)
         h, pull = jax.vjp(maps.hidden, state)
-        return _add(ct, *pull(jnp.where(first, 0, products[0](dz[0][1]).astype(h.dtype))))
+        return _add(join(ct, left_out), *pull(jnp.where(first, 0, products[0](dz[0][1]).astype(h.dtype))))
 
     def turn(i, part, states, ct, zs, dzs, start, inner):
         t, inner = time(i), list(inner)

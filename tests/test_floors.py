@@ -9,7 +9,7 @@ import lmjax
 
 ROOT = Path(lmjax.__file__).parent
 FLOORS = {
-    "maps": 0,
+    **dict.fromkeys(["maps", "precision"], 0),
     "jaxprs": 1,
     "cell": 2,
     **dict.fromkeys(["cells", "heads", "data"], 3),

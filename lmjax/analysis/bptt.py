@@ -11,12 +11,13 @@ from jax import lax
 from jax.extend import core
 
 from lmjax.analysis.flow import total_gradients
-from lmjax.analysis.precision import full_precision
 from lmjax.analysis.scaled import add, log_norm, rescale
 from lmjax.analysis.trajectory import direct_gradients, step_loss, trajectory
 from lmjax.analysis.weights import pullback_log_norms
-from lmjax.cell import _join, _split
+from lmjax.cell import _split
 from lmjax.jaxprs import depends
+from lmjax.maps import join
+from lmjax.precision import full_precision
 
 __all__ = ["Contributions", "bptt_contributions"]
 
@@ -75,14 +76,14 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
     def made(theta, at_t):
         """The state that step t makes of s_{t-1} and x_t."""
         previous, _, x, _, valid = at_t
-        params = _join(theta, theta_int)
+        params = join(theta, theta_int)
         inputs = cell.encode(params, jax.tree.map(lambda leaf: leaf[None], x))
         return _split(run.step((params, run.params[1]), previous, jax.tree.map(lambda v: v[0], inputs), valid))[0]
 
     def lost(theta, at_t):
         """The loss at t, as read from s_t."""
         _, state, _, y, valid = at_t
-        return jnp.sum(step_loss(loss)(_join(theta, theta_int), state, y, valid))
+        return jnp.sum(step_loss(loss)(join(theta, theta_int), state, y, valid))
 
     def both(theta):
         return jax.vmap(lambda at_t: (made(theta, at_t), lost(theta, at_t)))(of_t)

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lmjax.analysis.precision import full_precision
 from lmjax.analysis.scaled import add, log_norm, log_norm_of_rescaled, rescale
 from lmjax.analysis.trajectory import Trajectory, direct_gradients, trajectory
 from lmjax.analysis.weights import pullback_log_norms
 from lmjax.cell import recurrent_weights
+from lmjax.precision import full_precision
 
 __all__ = [
     "GradientBand",

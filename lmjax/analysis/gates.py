@@ -7,9 +7,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from lmjax.analysis.precision import full_precision
 from lmjax.analysis.trajectory import trajectory
 from lmjax.cell import Cell
+from lmjax.precision import full_precision
 
 __all__ = [
     "Horizon",

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from lmjax.analysis.precision import full_precision
 from lmjax.analysis.trajectory import trajectory
 from lmjax.cell import _split
+from lmjax.precision import full_precision
 
 __all__ = ["LyapunovSpectrum", "lyapunov_spectrum"]
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lmjax.analysis.precision import full_precision
 from lmjax.analysis.scaled import Scaled, rescale
 from lmjax.analysis.trajectory import trajectory
 from lmjax.cell import _split
+from lmjax.precision import full_precision
 
 __all__ = [
     "NormProbes",

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lmjax.analysis.precision import full_precision
 from lmjax.analysis.trajectory import trajectory
 from lmjax.cell import recurrent_weights
+from lmjax.precision import full_precision
 
 __all__ = [
     "LinearModes",

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lmjax.cell import _join, _masked, _prepare, _split, scan
-from lmjax.maps import select
+from lmjax.cell import _masked, _prepare, _split, scan
+from lmjax.maps import join, select
 
 __all__ = ["Trajectory", "direct_gradients", "trajectory"]
 
@@ -35,8 +35,8 @@ class Trajectory(NamedTuple):
         (params, params_int), (state, state_int), (x, x_int) = _split(self.params[0]), _split(previous), _split(x)
 
         def step(params, state, x):
-            params = _join(params, params_int), self.params[1]
-            return _split(self.step(params, _join(state, state_int), _join(x, x_int), valid))[0]
+            params = join(params, params_int), self.params[1]
+            return _split(self.step(params, join(state, state_int), join(x, x_int), valid))[0]
 
         return jax.vjp(step, params, state, x)[1]
 
@@ -44,7 +44,7 @@ class Trajectory(NamedTuple):
         """Return ds_{t-1} -> ds_t, the step linearised at t."""
         previous, x, valid = at_t
         floats, others = _split(previous)
-        step = lambda s: _split(self.step(self.params, _join(s, others), x, valid))[0]
+        step = lambda s: _split(self.step(self.params, join(s, others), x, valid))[0]
         return lambda tangent: jax.jvp(step, (floats,), (tangent,))[1]
 
 
@@ -85,7 +85,7 @@ def direct_gradients(loss, params, states, ys, mask=None):
 
     def at_t(state, y, valid):
         floats, others = _split(state)
-        value, pull = jax.vjp(lambda s: step_loss(loss)(params, _join(s, others), y, valid), floats)
+        value, pull = jax.vjp(lambda s: step_loss(loss)(params, join(s, others), y, valid), floats)
         return value, pull(jnp.ones_like(value))[0]
 
     return jax.vmap(at_t)(states, ys, mask)

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lmjax.analysis.precision import full_precision
 from lmjax.analysis.trajectory import direct_gradients, trajectory
-from lmjax.cell import _join, _split
+from lmjax.cell import _split
+from lmjax.maps import join
+from lmjax.precision import full_precision
 
 __all__ = ["TruncationBias", "truncation_bias"]
 
@@ -75,7 +76,7 @@ def truncation_bias(cell, params, state, xs, loss, ys, ks, *, mode: str = "slidi
     theta, theta_int = _split(params)
 
     def run_and_read(theta):
-        params = _join(theta, theta_int)
+        params = join(theta, theta_int)
         inputs = cell.encode(params, xs)
         made = lambda *at_t: _split(run.step((params, run.params[1]), *at_t))[0]
         states = jax.vmap(made)(run.previous, inputs, run.mask)

@@ -14,6 +14,7 @@ import numpy as np
 import lmjax
 from lmjax.data import contiguous
 from lmjax.models import LanguageModel, log_prob
+from lmjax.precision import full_precision
 
 __all__ = ["Perplexity", "perplexity", "signature", "unigram_perplexity"]
 
@@ -79,9 +80,9 @@ def _next_shape(lm, params):
 
 
 @partial(jax.jit, static_argnames="lm")
+@full_precision
 def _score(lm, params, state, batch):
-    with jax.default_matmul_precision("highest"):
-        state, logp = log_prob(lm, params, state, batch.inputs, batch.targets)
+    state, logp = log_prob(lm, params, state, batch.inputs, batch.targets)
     return state, -jnp.where(batch.mask, logp, 0).sum()
 
 
