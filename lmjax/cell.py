@@ -130,10 +130,14 @@ def unroll(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False, s
         return _segments(cell, params, state, xs, mask, reverse, segment)
     if cell.layers:
         return _layers(unroll, cell, params, state, xs, mask, reverse)
-    arguments = _prepare(cell, params, state, xs, mask, reverse)
+    _check(cell, params, state, xs, mask)
     if cell.maps and xs.size and _floating(xs):
         return linear_maps.run(cell.maps, reverse, params, state, _unpadded(xs, mask), mask)
-    return (_run_affine if cell.step is affine else _run)(*arguments)
+    if cell.step is affine:
+        return _run_affine(reverse, state, cell.encode(params, _unpadded(xs, mask)), mask)
+    cell, xs = _padded(cell, xs, mask)
+    rows, weights = jaxprs.by_rows(cell.encode, cell.step, params, state, xs)
+    return linear_maps.by_parts(partial(_run_parts, cell, reverse), rows, weights, params, state, xs)
 
 
 @partial(jax.jit, static_argnames=("cell", "reverse"))
@@ -150,8 +154,14 @@ def scan(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
     """
     if cell.layers:
         return _layers(scan, cell, params, state, xs, mask, reverse)
-    step, reverse, params, state, inputs, mask = _prepare(cell, params, state, xs, mask, reverse)
-    return _forward(step, reverse, params, state, inputs, mask)
+    _check(cell, params, state, xs, mask)
+    cell, xs = _padded(cell, xs, mask)
+
+    def body(state, x):
+        state = cell.step(params, state, x)
+        return state, state
+
+    return lax.scan(body, state, cell.encode(params, xs), reverse=reverse)
 
 
 @partial(jax.jit, static_argnames=("cell", "reverse"))
@@ -170,14 +180,17 @@ def record(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
     >>> pullback(jnp.ones(()), jnp.zeros(3)).states.tolist()          # L = h_3: dL/dh_t = a^(3 - t)
     [0.25, 0.5, 1.0]
     """
-    results, pullback = _record(*_prepare(cell, params, state, xs, mask, reverse))
-    _, encode = jax.vjp(lambda p: cell.encode(p, xs), params)
-    return results, Partial(_with_encode, pullback, encode)
+    _check(cell, params, state, xs, mask)
+    padded, padded_xs = _padded(cell, xs, mask)
+    functions, params = _converted(padded, params, state, padded_xs)
+    results, pullback = _record(functions, reverse, 0, params, state, padded_xs)
+    return results, Partial(partial(_recorded, mask is not None), pullback)
 
 
-def _with_encode(pullback, encode, ct_final, ct_states) -> Gradients:
-    gradients = pullback(ct_final, ct_states)
-    return gradients._replace(params=_add(gradients.params[0], *encode(gradients.inputs)))
+def _recorded(padded, pullback, ct_final, ct_states) -> Gradients:
+    gradients = pullback(ct_final, ct_states)[0]
+    params, inputs = gradients.params[0], gradients.inputs
+    return gradients._replace(params=params, inputs=inputs[0] if padded else inputs)
 
 
 def recurrent_weights(params) -> dict[str, jax.Array]:
@@ -197,22 +210,38 @@ def recurrent_weights(params) -> dict[str, jax.Array]:
 # --- the scan and its backward pass ----------------------------------------------------------------
 
 
-def _prepare(cell, params, state, xs, mask, reverse):
-    """Check the arguments, encode, and turn all that the step closes over into an argument."""
+def _check(cell, params, state, xs, mask):
+    """Raise an error where the arguments do not fit each other."""
     lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves((xs, mask))}
     if len(lengths) != 1 or lengths == {()}:
         shapes = [jnp.shape(x) for x in jax.tree.leaves((xs, mask))]
         raise ValueError(f"unroll: every leaf of xs and the mask must share one leading axis T, got shapes {shapes}")
-    inputs = cell.encode(params, _unpadded(xs, mask))
-    first = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), inputs)
-    new = jax.eval_shape(cell.step, params, state, first)
+    new = jax.eval_shape(lambda *args: cell.step(*args, _first(cell.encode(params, xs))), params, state)
     described = [jax.tree.map(lambda x: f"{jnp.result_type(x)}{list(jnp.shape(x))}", s) for s in (state, new)]
     if described[0] != described[1]:
         raise ValueError(
             f"unroll: step must return a state like the one it is given, {described[0]}, got {described[1]}"
         )
-    step, closed = jax.closure_convert(cell.step, params, state, first)
-    return step, reverse, (params, closed), state, inputs, mask
+
+
+def _first(inputs):
+    """Return the input of one step, of zeros."""
+    return jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), inputs)
+
+
+def _padded(cell, xs, mask):
+    """Return a cell that keeps the state where a step is padding, and its inputs, with the mask."""
+    if mask is None:
+        return cell, xs
+
+    def step(params, state, at_t):
+        x, valid = at_t
+        return jax.tree.map(partial(select, valid), cell.step(params, state, x), state)
+
+    def encode(params, padded):
+        return cell.encode(params, _unpadded(*padded)), padded[1]
+
+    return Cell(init=None, start=None, step=step, encode=encode), (xs, mask)
 
 
 def _unpadded(xs, mask):
@@ -222,133 +251,154 @@ def _unpadded(xs, mask):
     return jax.tree.map(lambda x: select(mask, x, jnp.zeros_like(x)) if _floating(x) else x, xs)
 
 
-def _masked(step):
-    """Make a padded step keep the state."""
+def _run_parts(cell, reverse, parts, params, state, xs):
+    """Run a cell over parts of the batch side by side, as one whose state and input are lists."""
+    if len(parts) == 1:
+        functions, params = _converted(cell, params, state, xs)
+        return _run(functions, reverse, 0, params, state, xs)
 
-    def masked(params, state, x, valid):
-        params, closed = params
-        new = step(params, state, x, *closed)
-        return new if valid is None else jax.tree.map(partial(select, valid), new, state)
+    def step(params, states, inputs):
+        return [cell.step(params, *of_part) for of_part in zip(states, inputs, strict=True)]
 
-    return masked
+    def encode(params, xs):
+        return [cell.encode(params, x) for x in xs]
 
-
-def _forward(step, reverse, params, state, inputs, mask):
-    def body(state, at_t):
-        state = _masked(step)(params, state, *at_t)
-        return state, state
-
-    return lax.scan(body, state, (inputs, mask), reverse=reverse)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _run(step, reverse, params, state, inputs, mask):
-    return _forward(step, reverse, params, state, inputs, mask)
+    state = linear_maps.of_parts(state, parts)
+    xs = [jax.tree.map(lambda x, part=part: x[:, part] if x.ndim > 1 else x, xs) for part in parts]
+    functions, params = _converted(Cell(None, None, step, encode), params, state, xs)
+    fewest = min(part.stop - part.start for part in parts)
+    final, states = _run(functions, reverse, fewest, params, state, xs)
+    join = lambda axis, trees: jax.tree.map(lambda *a: jnp.concatenate(a, axis), *trees)
+    return join(0, final), join(1, states)
 
 
-def _run_backward(step, reverse, pullback, cotangents):
-    gradients = pullback(*cotangents)
-    return gradients.params, gradients.state, gradients.inputs, None
+def _converted(cell, params, state, xs):
+    """Turn all that `step` and `encode` close over into parameters."""
+    first = _first(jax.eval_shape(cell.encode, params, xs))
+    step, of_step = jax.closure_convert(cell.step, params, state, first)
+    encode, of_encode = jax.closure_convert(cell.encode, params, xs)
+
+    def converted_step(params, state, x):
+        return step(params[0], state, x, *params[1][0])
+
+    def converted_encode(params, xs):
+        return encode(params[0], xs, *params[1][1])
+
+    return (converted_step, converted_encode), (params, (of_step, of_encode))
 
 
-def _record(step, reverse, params, state, inputs, mask):
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _run(functions, reverse, fewest, params, state, xs):
+    return _record(functions, reverse, fewest, params, state, xs)[0]
+
+
+def _run_backward(functions, reverse, fewest, pullback, cotangents):
+    gradients, ct_xs = pullback(*cotangents)
+    return gradients.params, gradients.state, ct_xs
+
+
+def _record(functions, reverse, fewest, params, state, xs):
     """Run the recurrence on the linearised step; return the results and their pullback.
 
-    The residuals of a linearised step are of three kinds: those that depend on the parameters alone (the
-    weights themselves), which are kept once; those that vary with t, which the scan stacks; and those that
-    others give at the cost of a sum or product, as sigma'(z) = sigma (1 - sigma), which are made again.
-    """
-    step = _masked(step)
-    (params, params_int), (inputs, inputs_int) = _split(params), _split(inputs)
+    The residuals of a linearised step are of four kinds: those that depend on the parameters alone (the weights
+    themselves), which are kept once; states, which are kept as such; those that others give at the cost of a sum or
+    product, as sigma'(z) = sigma (1 - sigma), which are made again; and all others, which the scan stacks.
 
-    def linearised(params, state, x, x_int, valid):
+    `fewest` are the rows of the smallest part of the batch, 0 where it is not in parts.
+    """
+    (step, encode), (params, params_int), (xs, xs_int) = functions, _split(params), _split(xs)
+
+    def encoded(params, xs):
+        return _split(encode(join(params, params_int), join(xs, xs_int)))
+
+    inputs, unencode, inputs_int = jax.vjp(encoded, params, xs, has_aux=True)
+
+    def linearised(params, state, x, x_int):
         state, state_int = _split(state)
 
         def differentiable(params, state, x):
-            return _split(step(join(params, params_int), join(state, state_int), join(x, x_int), valid))
+            return _split(step(join(params, params_int), join(state, state_int), join(x, x_int)))
 
         new, linear, new_int = jax.linearize(differentiable, params, state, x, has_aux=True)
         return linear, join(new, new_int)
 
-    zero = lambda xs: jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), xs)
-    first = (state, zero(inputs), zero(inputs_int), zero(mask))
+    first = state, _first(inputs), _first(inputs_int)
     jaxpr, shapes = jax.make_jaxpr(linearised, return_shape=True)(params, *first)
-    tree = jax.tree.structure(shapes[0])
-    names = jaxpr.jaxpr.outvars[: tree.num_leaves]
-    once, each, varies = jaxprs.apart(jaxpr, len(jax.tree.leaves(params)))
-    again = jaxprs.cheap(jaxpr.jaxpr, [v for v in names if isinstance(v, core.Var)])
-    made = {e.outvars[0] for e in again}
-    kinds = [
-        "again" if v and n in made else "stacked" if v else "constant" for n, v in zip(names, varies, strict=False)
-    ]
+    (tree, state_tree), count = map(jax.tree.structure, shapes), len(jax.tree.leaves(params))
+    names, new = jaxpr.jaxpr.outvars[: tree.num_leaves], jaxpr.jaxpr.outvars[tree.num_leaves :]
+    old = jaxpr.jaxpr.invars[count : count + len(new)]
+    kept, again = jaxprs.kept(jaxpr.jaxpr, names, jaxprs.depends(jaxpr.jaxpr, jaxpr.jaxpr.invars[count:]))
+    once, each, varies = jaxprs.apart(jaxpr.replace(jaxpr=jaxpr.jaxpr.replace(outvars=[*kept, *new])), count)
     fixed = once(*jax.tree.leaves(params))
+    run = jaxprs.laid_out(each, fixed) if linear_maps.beside(fewest) else partial(core.jaxpr_as_fun(each), *fixed)
+    constant, along = ([v for v, v_varies in zip(kept, varies, strict=False) if v_varies is it] for it in (False, True))
+    stacked = [v for v in along if v not in (*old, *new)]
 
-    def residuals(*args, kind: str):
-        out = each(*fixed, *jax.tree.leaves(args))
-        state = jax.tree.unflatten(jax.tree.structure(shapes[1]), out[tree.num_leaves :])
-        return [leaf for leaf, k in zip(out, kinds, strict=False) if k == kind], state
+    def residuals(*args, of):
+        out = run(*jax.tree.leaves(args))
+        known = dict(zip(kept, out, strict=False))
+        return [known[v] for v in of], jax.tree.unflatten(state_tree, out[len(kept) :])
 
     def body(state, at_t):
-        stacked, state = residuals(state, *at_t, kind="stacked")
-        return state, (stacked, state)
+        found, state = residuals(state, *at_t, of=stacked)
+        return state, (found, state)
 
-    final, (stacked, states) = lax.scan(body, state, (inputs, inputs_int, mask), reverse=reverse)
-    constant, _ = residuals(*first, kind="constant")
+    final, (found, states) = lax.scan(body, state, (inputs, inputs_int), reverse=reverse)
+    news = jax.tree.leaves(states)
+    olds = map(partial(_before, reverse), jax.tree.leaves(state), news)
+    of_time = [*zip(stacked, found, strict=True), *zip(old, olds, strict=True), *zip(new, news, strict=True)]
+    varying = [next(a for v, a in of_time if v is kept_v) for kept_v in along]
 
-    def linear_step(constant, stacked):
-        rest = {"constant": iter(constant), "stacked": iter(stacked)}
-        leaves = [None if k == "again" else next(rest[k]) for k in kinds]
-        known = {n: leaf for n, leaf in zip(names, leaves, strict=True) if isinstance(n, core.Var) and leaf is not None}
+    def linear_step(constants, varying):
+        known = dict(zip((*constant, *along), (*constants, *varying), strict=True))
         for e in again:
             jaxprs.evaluate(jaxpr.jaxpr, e, known)
-        return jax.tree.unflatten(
-            tree, [known[n] if k == "again" else x for n, k, x in zip(names, kinds, leaves, strict=True)]
-        )
+        return jax.tree.unflatten(tree, [known[n] if isinstance(n, core.Var) else n.val for n in names])
 
-    like = jax.eval_shape(lambda *args: args, params, _split(state)[0], zero(inputs))
+    like = jax.eval_shape(lambda *args: args, params, _split(state)[0], _first(inputs))
     length = len(jax.tree.leaves((inputs, inputs_int))[0])
-    return (final, states), Partial(partial(_pullback, linear_step, like, length, reverse), constant, stacked)
+    constants, _ = residuals(*first, of=constant)
+    pullback = Partial(partial(_pullback, linear_step, like, length, reverse, fewest), constants, varying, unencode)
+    return (final, states), pullback
 
 
-def _pullback(linear_step, like, length, reverse, constant, varying, ct_final, ct_states) -> Gradients:
-    """Transpose the linearised recurrence: a reverse scan for the state, then all T steps at once."""
+def _before(reverse, first, states):
+    """Return what states follow on, given s_0."""
+    return jnp.concatenate([states, first[None]])[1:] if reverse else jnp.concatenate([first[None], states])[:-1]
+
+
+def _pullback(linear_step, like, length, reverse, fewest, constant, varying, unencode, ct_final, ct_states):
+    """Transpose the linearised recurrence: a reverse scan for the state, then all T steps at once, then `encode`.
+
+    Returns:
+        `(Gradients, dL/dxs)`.
+    """
 
     def back(constant, linear, ct):
         return jax.linear_transpose(linear_step(constant, linear), *like)(ct)[1]
 
     one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), varying)
-    turn = jaxprs.turn(back, constant, one, like[1])
-
-    def loop(parts, room, ct_final, *along):
-        parts = parts if turn.rows else [...]
-        cut = partial(linear_maps.of_parts, parts=parts)
-        join = lambda trees: jax.tree.map(lambda *a: jnp.concatenate(a) if a[1:] else a[0], *trees)
-        before, after = zip(*(turn.of(part, replace=len(parts) > 1) for part in parts), strict=True)
-
-        def through(rooms, first):
-            """Return what comes to dL/ds_t of each part from the step after."""
-            cts = [f(*room) for f, room in zip(after, rooms, strict=True)]
-            return jax.tree.map(partial(jnp.where, first), cut(ct_final), cts)
-
-        def body(carry, at_t):
-            linear, ct_t = map(cut, at_t)
-            cts = _add(through(*carry), ct_t)  # dL/ds_t
-            rooms = [f(*args) for f, *args in zip(before, carry[0], linear, cts, strict=True)]
-            return (rooms, False), join(cts)
-
-        carry, cts = lax.scan(body, (cut(room), True), along, length, reverse=not reverse)
-        return join(through(*carry)), cts
-
+    turn = jaxprs.turn(back, constant, one, like[1], fewest=fewest)
     ct_final, ct_states = _split(ct_final)[0], _split(ct_states)[0]
-    arguments = turn.room, ct_final, varying, ct_states
-    ct_first, cts = linear_maps.by_parts(loop, turn.rows, turn.weights, *arguments)
+
+    def through(room, first):
+        """Return what comes to dL/ds_t from the step after."""
+        return jax.tree.map(partial(jnp.where, first), ct_final, turn.after(*room))
+
+    def body(carry, at_t):
+        linear, ct_t = at_t
+        ct = _add(through(*carry), ct_t)  # dL/ds_t
+        return (turn.before(carry[0], linear, ct), False), ct
+
+    carry, cts = lax.scan(body, (turn.room, True), (varying, ct_states), length, reverse=not reverse)
 
     def all_steps(params, states, xs):
         return jax.vmap(lambda linear, s, x: linear_step(constant, linear)(params, s, x))(varying, states, xs)
 
     stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((length, *x.shape), x.dtype), like[1:])
     ct_params, _, ct_inputs = jaxprs.untransposed(jax.linear_transpose(all_steps, like[0], *stacked), cts)
-    return Gradients(ct_params, ct_first, ct_inputs, cts)
+    ct_encoder, ct_xs = jaxprs.untransposed(unencode, ct_inputs)
+    return Gradients(_add(ct_params, ct_encoder), through(*carry), ct_inputs, cts), ct_xs
 
 
 _run.defvjp(_record, _run_backward)
@@ -404,7 +454,7 @@ def _segments(cell, params, state, xs, mask, reverse, segment):
 # --- cells that are linear in the state -------------------------------------------------------------
 
 
-def _run_affine(step, reverse, params, state, inputs, mask):
+def _run_affine(reverse, state, inputs, mask):
     """Run s_t = a_t s_{t-1} + b_t; padding is a = 1, b = 0."""
     like_state = jax.vmap(lambda x: jnp.broadcast_to(x, state.shape).astype(state.dtype))
     a, b = map(like_state, inputs)

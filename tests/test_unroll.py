@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lmjax.cell
-from lmjax import cells, jaxprs, maps
+from lmjax import cells, maps
 from lmjax.cell import Cell, _in_parallel, _in_sequence, affine, record, recurrent_weights, scan, unroll
 
 T, B, N_IN, N = 7, 3, 4, 5
@@ -110,6 +110,11 @@ BY_ROWS = {  # steps of a user's cell that treat each sequence of a batch by its
     "two products": lambda p, h, x: h - jax.nn.sigmoid(h @ p["w"] + x) * jnp.tanh(h @ p["w"].T + p["d"]),
     "a part of the state": lambda p, h, x: jnp.concatenate([h[:, 1:] @ p["w"][1:, :2], jnp.sin(x[:, 2:])], 1),
     "weights squared": lambda p, h, x: jnp.tanh(h @ (p["w"] @ p["w"]) + x * p["d"]),
+    "twice the weights": lambda p, h, x: jnp.tanh(h @ p["w"]) * (2 * p["d"]) * jnp.tanh(x),
+    "layer norm": lambda p, h, x: jnp.tanh(jax.nn.standardize(h @ p["w"] + x, epsilon=1)),
+    "words": lambda p, h, x: jnp.tanh(h @ p["w"] + p["w"][jnp.argmax(x, -1)]),
+    "heads": lambda p, h, x: jax.nn.softmax((h @ p["w"]).reshape(-1, N, 1) + x[:, None], 1).mean(-1),
+    "a matrix each": lambda p, h, x: jnp.tanh(jnp.einsum("bi,bij->bj", h @ p["w"], h[:, :, None] * x[:, None])),
 }
 ACROSS = {  # and such as do not, or of which that is not known
     "mean": lambda p, h, x: jnp.tanh((h - h.mean(0)) @ p["w"] + x),
@@ -117,6 +122,12 @@ ACROSS = {  # and such as do not, or of which that is not known
     "rows as columns": lambda p, h, x: jnp.tanh((h @ p["w"]) * (p["w"] @ h.T).T + x),
     "a row for all": lambda p, h, x: jnp.tanh(h @ p["w"] + h[:1] * x),
     "attention": lambda p, h, x: jnp.tanh((h @ h.T) @ (h @ p["w"]) + x),
+    "so far": lambda p, h, x: jnp.tanh(jnp.cumsum(h, 0) @ p["w"] + x),
+    "chances of rows": lambda p, h, x: jax.nn.softmax(h @ p["w"] + x, 0),
+    "number of rows": lambda p, h, x: jnp.tanh(h @ p["w"] / h.shape[0] + x),
+    "number of rows, jitted": lambda p, h, x: jnp.tanh(h @ p["w"] / jax.jit(lambda: 1.0 * h.shape[0])() + x),
+    "noise": lambda p, h, x: jnp.tanh(h @ p["w"] + x + jax.random.normal(jax.random.key(0), h.shape)),
+    "as many rows as there are": lambda p, h, x: jnp.tanh(h @ p["w"] + x) * jnp.ones((int(h.shape[0]), N)),
     "no product": lambda p, h, x: jnp.tanh(p["d"] * h + x),
     "no state": lambda p, h, x: jnp.tanh(x @ p["w"]),
 }
@@ -134,6 +145,19 @@ def test_halves_of_the_batch_where_each_row_is_treated_by_itself(name, batch, wa
     ours, plain = (gradients(run, cell, {"w": w, "d": d}, h, xs, **way) for run in (unroll, scan))
     chex.assert_trees_all_close(ours, plain, rtol=1e-12, atol=1e-12)
     assert set(rows) == {batch if name in BY_ROWS else 0}
+
+
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_halves_of_the_batch_where_encode_treats_each_row_by_itself(by_rows, key, monkeypatch):
+    """Words are looked up and a mask `[T]` is every row's; a mean over the batch is not."""
+    embed = lambda w, xs: jnp.tanh(w[xs] if by_rows else w[xs] - w[xs].mean(1, keepdims=True)) @ w
+    cell = Cell(init=None, start=None, step=lambda w, h, x: jnp.tanh(h @ w + x), encode=embed)
+    w, h, xs = jax.random.normal(key, (N, N)), jnp.ones((4, N)), jax.random.randint(key, (T, 4), 0, N)
+    rows, by_parts = [], maps.by_parts
+    monkeypatch.setattr(maps, "by_parts", lambda loop, lanes, *args: rows.append(lanes) or by_parts(loop, lanes, *args))
+    ours, plain = (gradients(run, cell, w, h, xs, mask=jnp.arange(T) < T - 1) for run in (unroll, scan))
+    chex.assert_trees_all_close(ours, plain, rtol=1e-12, atol=1e-12)
+    assert set(rows) == {4 * by_rows}
 
 
 @pytest.mark.parametrize(("length", "batch"), [(1, (B,)), (T, ()), (1, ()), (T, (0,)), (T, (1,)), (T, (2, B))])
@@ -373,18 +397,28 @@ def test_what_the_gates_do_not_read_is_not_carried_back(key):
         assert maps._reads(cell.maps, cell.start(cell.init(key))) == reads
 
 
-def test_what_a_product_gives_again_is_not_kept(key, monkeypatch):
-    """sigma' = sigma (1 - sigma) is made from sigma, which is kept."""
-    step = lambda w, h, x: jax.nn.sigmoid(x @ w) * h + jax.nn.sigmoid(h @ w) * jnp.tanh(x)
-    h, xs = jnp.zeros((B, N)), jax.random.normal(key, (T, B, N))
+def test_what_is_kept_of_a_step(key):
+    """Of LSTM, GRU and vanilla steps: states once, sigma but not sigma', and sigma whole where its parts are asked."""
+    sigmoid, split = jax.nn.sigmoid, jnp.split
+    steps = {
+        "h": lambda w, h, x: jnp.tanh(h @ w[:, :N] + x),
+        "h, c, i f o g, tanh(c)": lambda w, s, x: lstm(*split(s[0] @ w, 4, 1), s[1], x),
+        "h, z r, tanh": lambda w, h, x: gru(h, *split(sigmoid(h @ w[:, : 2 * N]), 2, 1), w[:, 2 * N : 3 * N], x),
+    }
 
-    def kept():
-        cell = Cell(init=None, start=None, step=partial(step))
-        return sum(leaf.shape == xs.shape for leaf in jax.tree.leaves(record(cell, jnp.eye(N), h, xs)[1]))
+    def lstm(i, f, o, g, c, x):
+        c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g + x)
+        return sigmoid(o) * jnp.tanh(c), c
 
-    found = kept()
-    monkeypatch.setattr(jaxprs, "cheap", lambda jaxpr, known: [])
-    assert found <= kept() - 2
+    def gru(h, z, r, w, x):
+        return (1 - z) * h + z * jnp.tanh((r * h) @ w + x)
+
+    w, h, xs = jax.random.normal(key, (N, 4 * N)), jnp.zeros((B, N)), jax.random.normal(key, (T, B, N))
+    for (kept, step), count in zip(steps.items(), [2, 7, 4], strict=True):
+        cell = Cell(init=None, start=None, step=step)
+        pullback = record(cell, w, (h, h) if "c" in kept else h, xs)[1]
+        sizes = [leaf.size / xs.size for leaf in jax.tree.leaves(pullback) if leaf.shape[:2] == (T, B)]
+        assert sum(sizes) == count, (kept, sizes)
 
 
 @pytest.mark.parametrize("few", [0, 2**20])
@@ -409,7 +443,7 @@ def test_what_weights_alone_give_is_made_once(few, key, monkeypatch):
                 names = [inside.primitive.name for inside in equations(e.params["jaxpr"])]
                 yield [name for name in names if name in ("dot_general", "sin")]
 
-    halves = [["dot_general"] * 2] if few else []
+    halves = [["dot_general"] * 2] * 2 if few else []
     assert sorted(loops(jax.make_jaxpr(squares(unroll))(w).jaxpr)) == [["dot_general"]] * 2 + halves
 
 
