@@ -101,6 +101,9 @@ def unroll(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False, s
     and the gradient of the parameters is one contraction over all T afterwards (for a matrix in
     `step`, one GEMM of depth T B instead of T small ones that each update an accumulator).
 
+    On a CPU two halves of a batch run side by side, where a cell treats each row by itself (as far as can be told
+    from its equations) and the weights that the state is multiplied by are few.
+
     Differentiation: reverse mode, and reverse or forward mode over that (gradient of a gradient,
     Hessian-vector products as `jvp` of `grad`). Forward mode straight through `unroll` is refused by
     JAX (`custom_vjp`); use `scan`, which computes the same states, for that.
@@ -363,7 +366,7 @@ def _record(functions, reverse, fewest, params, state, xs):
 
 
 def _before(reverse, first, states):
-    """Return what states follow on, given s_0."""
+    """Return what each state follows on, given s_0."""
     return jnp.concatenate([states, first[None]])[1:] if reverse else jnp.concatenate([first[None], states])[:-1]
 
 
