@@ -15,7 +15,7 @@ from jax.extend.core import primitives
 
 from lmjax import maps
 
-__all__ = ["Turn", "apart", "by_rows", "cheap", "depends", "evaluate", "laid_out", "turn", "untransposed"]
+__all__ = ["Turn", "apart", "by_rows", "depends", "evaluate", "kept", "laid_out", "turn", "untransposed"]
 
 
 def depends(jaxpr, variables) -> set:
@@ -71,15 +71,15 @@ def kept(jaxpr, names, varying) -> tuple[list, list]:
     keep = dict.fromkeys(_variables(names))
     size = lambda variables: sum(v.aval.size for v in variables)
     for v in (v for e in jaxpr.eqns for v in e.outvars if v in varying):
-        of_v = (keep.keys() & _made(cheap(jaxpr, [v]))) - {v}
+        of_v = (keep.keys() & _made(_cheap(jaxpr, [v]))) - {v}
         if v not in keep and size(of_v) > size([v]):
             keep = {k: None for k in keep if k not in of_v} | {v: None}
-    made = _made(cheap(jaxpr, keep)) & varying
+    made = _made(_cheap(jaxpr, keep)) & varying
     left = [v for v in keep if v not in made]
-    return left, [e for e in cheap(jaxpr, left) if not set(left).issuperset(e.outvars)]
+    return left, [e for e in _cheap(jaxpr, left) if not set(left).issuperset(e.outvars)]
 
 
-def cheap(jaxpr, known) -> list:
+def _cheap(jaxpr, known) -> list:
     """Return the equations of a jaxpr that make, by sums, products and parting, further variables from known ones."""
     known, equations = set(known), []
     few = lax.add_p, lax.sub_p, lax.mul_p, lax.neg_p, lax.integer_pow_p, lax.split_p
@@ -273,15 +273,14 @@ def by_rows(encode, step, params, state, xs) -> tuple[int, int]:
 def _alone(jaxpr, b, axis) -> bool:
     """Return whether equations treat what stands along the axis of b entries one by one."""
     has_b = lambda v: b in v.aval.shape
-    in_place = lambda v: [k for k, d in enumerate(v.aval.shape) if not isinstance(d, int)] in ([], [axis])
+    in_place = lambda v: all(isinstance(d, int) or (k, d) == (axis, b) for k, d in enumerate(v.aval.shape))
 
     def is_alone(e):
-        if e.effects or not all(map(in_place, (*e.invars, *e.outvars))):
+        within = all(_alone(inner, b, axis) for inner in core.jaxprs_in_params(e.params))
+        if e.effects or not within or not all(map(in_place, (*e.invars, *e.outvars))):
             return False
-        if not any(map(has_b, (*e.invars, *e.outvars))):
+        if e.primitive in CALLS or not any(map(has_b, (*e.invars, *e.outvars))):
             return True
-        if e.primitive in CALLS:
-            return all(_alone(inner, b, axis) for inner in core.jaxprs_in_params(e.params))
         return all(map(has_b, e.outvars)) and BY_ROWS.get(e.primitive, lambda e, axis: False)(e, axis)
 
     return all(map(is_alone, jaxpr.eqns))

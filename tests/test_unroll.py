@@ -126,6 +126,8 @@ ACROSS = {  # and such as do not, or of which that is not known
     "chances of rows": lambda p, h, x: jax.nn.softmax(h @ p["w"] + x, 0),
     "number of rows": lambda p, h, x: jnp.tanh(h @ p["w"] / h.shape[0] + x),
     "number of rows, jitted": lambda p, h, x: jnp.tanh(h @ p["w"] / jax.jit(lambda: 1.0 * h.shape[0])() + x),
+    "number of rows, counted": lambda p, h, x: jnp.tanh(h @ p["w"] / jax.jit(lambda: jnp.ones(len(h)).sum())() + x),
+    "which row": lambda p, h, x: jnp.tanh(h @ p["w"] + x + jnp.arange(N * h.shape[0]).reshape(-1, N)),
     "noise": lambda p, h, x: jnp.tanh(h @ p["w"] + x + jax.random.normal(jax.random.key(0), h.shape)),
     "as many rows as there are": lambda p, h, x: jnp.tanh(h @ p["w"] + x) * jnp.ones((int(h.shape[0]), N)),
     "no product": lambda p, h, x: jnp.tanh(p["d"] * h + x),
