@@ -365,9 +365,9 @@ def _record(functions, reverse, fewest, params, state, xs):
     return (final, states), pullback
 
 
-def _before(reverse, first, states):
-    """Return what each state follows on, given s_0."""
-    return jnp.concatenate([states, first[None]])[1:] if reverse else jnp.concatenate([first[None], states])[:-1]
+def _before(reverse, first, xs):
+    """Return x_{t-1} of x_1..x_T, given x_0; from the other end x_{t+1}, given x_{T+1}."""
+    return jnp.concatenate([xs, first[None]])[1:] if reverse else jnp.concatenate([first[None], xs])[:-1]
 
 
 def _pullback(linear_step, like, length, reverse, fewest, constant, varying, unencode, ct_final, ct_states):
@@ -502,11 +502,9 @@ def _recurrence_forward(reverse, state, a, b):
 def _recurrence_backward(reverse, kept, ct):
     """Transpose: g_t = ct_t + a_{t+1} g_{t+1} is the same recurrence in the other direction."""
     state, a, states = kept
-    shift = lambda xs, first, back: jnp.concatenate([xs[1:], first] if back else [first, xs[:-1]])
-    previous = shift(states, state[None], reverse)
-    g = _solve(not reverse, jnp.zeros_like(state), shift(a, jnp.zeros_like(a[:1]), not reverse), ct)
+    g = _solve(not reverse, jnp.zeros_like(state), _before(not reverse, jnp.zeros_like(state), a), ct)
     first = -1 if reverse else 0
-    return (a * g)[first], previous * g, g
+    return (a * g)[first], _before(reverse, state, states) * g, g
 
 
 _recurrence.defvjp(_recurrence_forward, _recurrence_backward)

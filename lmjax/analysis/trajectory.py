@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lmjax.cell import _check, _converted, _padded, _split, scan
+from lmjax.cell import _before, _check, _converted, _padded, _split, scan
 from lmjax.maps import join, select
 
 __all__ = ["Trajectory", "direct_gradients", "trajectory"]
@@ -55,9 +55,7 @@ def trajectory(cell, params, state, xs, mask=None) -> Trajectory:
     (step, encode), converted = _converted(padded, params, state, padded_xs)
     inputs = encode(converted, padded_xs)
     _, states = scan(cell, params, state, xs, mask=mask)
-    previous = jax.tree.map(
-        lambda first, s: jnp.concatenate([jnp.asarray(first, s.dtype)[None], s[:-1]]), state, states
-    )
+    previous = jax.tree.map(lambda first, s: _before(False, jnp.asarray(first, s.dtype), s), state, states)
     if mask is None:
         return Trajectory(lambda params, s, x, valid: step(params, s, x), converted, previous, states, inputs, None)
     return Trajectory(lambda params, s, *at_t: step(params, s, at_t), converted, previous, states, *inputs)
