@@ -3,7 +3,7 @@
     python benchmarks/devices.py --work lstm-S gru-S --rounds 7 --out out/devices.json
 
 A variant is a copy of the package in which some lines are replaced, so that one device does nothing; all copies are
-imported into one process under names of their own and timed in turn. A step is the gradient of the parameters and
+imported into one process under names of their own and timed in turn, in a random order. A step is the gradient of the parameters and
 of the inputs (and the forward pass before it), in float32, on the sizes of `works.py`. Every variant's gradient is
 checked against that of `scan`. The table is of medians, relative to the first variant.
 """
@@ -11,6 +11,7 @@ checked against that of `scan`. The table is of medians, relative to the first v
 import argparse
 import importlib
 import json
+import random
 import shutil
 import sys
 import tempfile
@@ -21,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from works import CONFIGS
+
+from lmjax.train import keep_memory
 
 PACKAGE = Path(__file__).parents[1] / "lmjax"
 OFF = {  # device: what is replaced, where it stands, by what
@@ -89,6 +92,8 @@ def main():
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="variants to measure")
     parser.add_argument("--out", type=Path, default=Path("out/devices.json"))
     options = parser.parse_args()
+    keep_memory()  # as our commands do: else a step pays for the pages that the one before gave back
+    rng = random.Random(0)
     result = {"jax": jax.__version__, "begin": time.strftime("%Y-%m-%d %H:%M"), "rounds": options.rounds, "works": {}}
     with tempfile.TemporaryDirectory() as folder:
         sys.path.insert(0, folder)
@@ -103,7 +108,7 @@ def main():
                 for a, b in zip(jax.tree.leaves(step()), jax.tree.leaves(expected), strict=True):
                     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * float(jnp.abs(b).max()), err_msg=name)
             for _ in range(options.rounds):
-                for name, step in steps.items():
+                for name, step in rng.sample(list(steps.items()), len(steps)):
                     begin = time.perf_counter()
                     step()
                     times[name].append(time.perf_counter() - begin)
