@@ -3,9 +3,9 @@
     python benchmarks/devices.py --work lstm-S gru-S --rounds 7 --out out/devices.json
 
 A variant is a copy of the package in which some lines are replaced, so that one device does nothing; all copies are
-imported into one process under names of their own and timed in turn, in a random order. A step is the gradient of the parameters and
-of the inputs (and the forward pass before it), in float32, on the sizes of `works.py`. Every variant's gradient is
-checked against that of `scan`. The table is of medians, relative to the first variant.
+imported into one process under names of their own and timed in turn, in a random order. A step is the gradient of
+the parameters and of the inputs (and the forward pass before it), in float32, on the sizes of `works.py`. Every
+variant's gradient is checked against that of `scan`. The table is of medians, relative to the first variant.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def program(work: str, size, cell_module, cells, run: str):
     params, xs = cell.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (size.T, size.B, size.H))
 
     def loss(params, xs):
-        ys = cell.read(params, getattr(cell_module, run)(cell, params, cell.start(params, (size.B,)), xs)[1])
+        ys = cell.read(params, getattr(cell_module, run)(cell, params, cell.initial_state(params, (size.B,)), xs)[1])
         return jnp.sum((ys - 0.25) ** 2) / size.B
 
     step = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(params, xs).compile()

@@ -37,7 +37,7 @@ def jax_ways(kind, n, length, max_lag):
     cell = getattr(cells, kind)(n, n)
     keys = jax.random.split(jax.random.key(0), 3)
     params, xs, ys = cell.init(keys[0]), *(jax.random.normal(k, (length, n)) for k in keys[1:])
-    state, loss = cell.start(params), squared_error(cell)
+    state, loss = cell.initial_state(params), squared_error(cell)
 
     def total(run):
         return lambda p, xs, ys: jnp.sum(jax.vmap(loss, (None, 0, 0))(p, run(cell, p, state, xs)[1], ys))

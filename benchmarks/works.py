@@ -307,7 +307,7 @@ def recurrence(by: str, p: Problem):
 
         cell, weights = our_cell(p, user=by == "generic")
         run = scan if by == "scan" else unroll
-        start = lambda params, xs: cell.start(params, xs.shape[1:-1])
+        start = lambda params, xs: cell.initial_state(params, xs.shape[1:-1])
         return cell, weights, lambda params, xs: cell.read(params, run(cell, params, start(params, xs), xs)[1])
 
     layers = [globals()[by](p.cell, layer) for layer in p.layers]
@@ -343,7 +343,7 @@ def jax_loss(by: str, p: Problem):
 
         def loss(variables, data):
             (params,) = variables
-            start = cell.start(params.cell, data[0].shape[1:])
+            start = cell.initial_state(params.cell, data[0].shape[1:])
             return models.loss(lm, params, start, *data, jax.random.key(0))[1].mean()
 
     else:

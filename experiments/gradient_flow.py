@@ -53,7 +53,7 @@ def run(cfg: Config) -> dict:
         cell = CELLS[name](cfg.n)
         params = cell.init(keys[3])
         loss = lambda p, s, y, cell=cell: y[1] * (cell.read(p, s) @ out - y[0]) ** 2
-        args = cell, params, cell.start(params), xs, loss
+        args = cell, params, cell.initial_state(params), xs, loss
         flow = analysis.state_gradient_map(*args, ys)
         band = analysis.state_gradient_band(*args, ys, max_lag=cfg.length - 1)
         bias = analysis.truncation_bias(*args, ys, cfg.ks)

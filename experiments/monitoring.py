@@ -42,17 +42,17 @@ def run(cfg: Config) -> dict:
 
     def loss(params, sample):
         xs, ys = sample
-        _, states = unroll(cell, params["cell"], cell.start(params["cell"], xs.shape[1:2]), xs)
+        _, states = unroll(cell, params["cell"], cell.initial_state(params["cell"], xs.shape[1:2]), xs)
         return task.loss(cell.read(params["cell"], states) @ params["w"], ys)
 
     def profile(params, xs, ys):
         at_last = lambda params, state, y: y * (cell.read(params, state)).sum(-1)
         weight = jnp.zeros(xs.shape[:2]).at[-1].set(ys)
-        state = cell.start(params["cell"], xs.shape[1:2])
+        state = cell.initial_state(params["cell"], xs.shape[1:2])
         return analysis.state_gradients(cell, params["cell"], state, xs, at_last, weight).log_total
 
     def time_constants(params, xs, ys):
-        gates = analysis.gate_values(cell, params["cell"], cell.start(params["cell"], xs.shape[1:2]), xs)
+        gates = analysis.gate_values(cell, params["cell"], cell.initial_state(params["cell"], xs.shape[1:2]), xs)
         return analysis.time_constants(gates["f"])
 
     diagnostics = {

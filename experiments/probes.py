@@ -95,7 +95,7 @@ def probe(cfg: Config, task_name: str, cell_name: str):
 
     def loss(params, sample):
         xs, ys = sample
-        _, states = unroll(cell, params["cell"], cell.start(params["cell"], xs.shape[1:2]), xs)
+        _, states = unroll(cell, params["cell"], cell.initial_state(params["cell"], xs.shape[1:2]), xs)
         return task.loss(cell.read(params["cell"], states) @ params["w"] + params["b"], ys) / task.baseline
 
     def step(carry, key):
@@ -123,7 +123,7 @@ def lag_profile(cell, params, xs, v):
     """Give ln || (dh_T/ds_{T-l})^T v || over that of lag 0, one direction v a sequence: `[sequences, T]`."""
     last = jnp.zeros((len(xs), *v.shape)).at[-1].set(v)
     along = lambda params, state, v: (cell.read(params, state) * v).sum(-1)
-    flow = analysis.state_gradients(cell, params, cell.start(params, v.shape[:1]), xs, along, last)
+    flow = analysis.state_gradients(cell, params, cell.initial_state(params, v.shape[:1]), xs, along, last)
     return (flow.log_total - flow.log_total[-1])[::-1].T
 
 

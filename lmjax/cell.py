@@ -39,7 +39,7 @@ def affine(params, state, x):
     there is an accelerator it needs about 2 log2 T steps, not T (`lax.associative_scan`).
 
     >>> decay = lambda a, xs: (jnp.full(xs.shape, a), xs)
-    >>> cell = Cell(init=None, start=None, step=affine, encode=decay)
+    >>> cell = Cell(init=None, initial_state=None, step=affine, encode=decay)
     >>> unroll(cell, 0.5, jnp.zeros(()), jnp.ones(3))[1].tolist()
     [1.0, 1.5, 1.75]
 
@@ -59,17 +59,17 @@ class Cell(NamedTuple):
     >>> import jax, jax.numpy as jnp
     >>> leaky = Cell(
     ...     init=lambda key: {"a": jnp.float32(0.9), "u": jax.random.normal(key, (3, 4))},
-    ...     start=lambda params, batch_shape=(): jnp.zeros((*batch_shape, 4)),
+    ...     initial_state=lambda params, batch_shape=(): jnp.zeros((*batch_shape, 4)),
     ...     step=lambda params, h, x: params["a"] * h + jnp.tanh(x @ params["u"]),
     ... )
     >>> params = leaky.init(jax.random.key(0))
-    >>> final, states = unroll(leaky, params, leaky.start(params), jnp.ones((5, 3)))
+    >>> final, states = unroll(leaky, params, leaky.initial_state(params), jnp.ones((5, 3)))
     >>> states.shape
     (5, 4)
     """
 
     init: Callable  # key -> params
-    start: Callable  # params, batch_shape=() -> s_0
+    initial_state: Callable  # params, batch_shape=() -> s_0
     step: Callable  # params, state, input -> state
     encode: Callable = passthrough  # params, xs[T, ...] -> inputs[T, ...]      once over all T
     read: Callable = passthrough  # params, states[...] -> outputs[...]         once over all T
@@ -111,7 +111,7 @@ def unroll(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False, s
     Args:
         cell: the recurrence. Static under jit: equal cells share one trace.
         params: the cell's parameters.
-        state: s_0, e.g. `cell.start(params, (B,))`, or the final state of an earlier call; then
+        state: s_0, e.g. `cell.initial_state(params, (B,))`, or the final state of an earlier call; then
             gradients stop at the call's boundary (truncated backpropagation through time).
         xs: inputs, every leaf `[T, ...]` or `[T, B, ...]`.
         mask: bool `[T]` or `[T, B]`; where False the step is padding: the state passes unchanged,
@@ -150,7 +150,7 @@ def scan(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
     Same arguments, same states. It serves every mode of differentiation (forward mode included) and
     is the oracle for `unroll`; its backward pass adds to the parameters' gradient at every step.
 
-    >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
+    >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
     >>> _, states = scan(cell, 0.5, jnp.zeros(()), jnp.ones(3))
     >>> states.tolist()
     [1.0, 1.5, 1.75]
@@ -178,7 +178,7 @@ def record(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
         `((final, states), pullback)`: `pullback(ct_final, ct_states) -> Gradients` takes the direct
         derivatives of L with respect to the two results.
 
-    >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
+    >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
     >>> (final, states), pullback = record(cell, 0.5, jnp.zeros(()), jnp.ones(3))
     >>> pullback(jnp.ones(()), jnp.zeros(3)).states.tolist()          # L = h_3: dL/dh_t = a^(3 - t)
     [0.25, 0.5, 1.0]
@@ -244,7 +244,7 @@ def _padded(cell, xs, mask):
     def encode(params, padded):
         return cell.encode(params, _unpadded(*padded)), padded[1]
 
-    return Cell(init=None, start=None, step=step, encode=encode), (xs, mask)
+    return Cell(init=None, initial_state=None, step=step, encode=encode), (xs, mask)
 
 
 def _unpadded(xs, mask):

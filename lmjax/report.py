@@ -119,7 +119,7 @@ def _lags(subjects, ids, numbers) -> Section:
     profiles, said = {}, []
     for name, lm, params, *_ in subjects:
         xs = lm.embed(params.embed, jnp.asarray(ids[: LAG + STARTS * 8]))
-        jacobians = analysis.step_jacobians(lm.cell, params.cell, lm.cell.start(params.cell), xs)
+        jacobians = analysis.step_jacobians(lm.cell, params.cell, lm.cell.initial_state(params.cell), xs)
         starts = np.linspace(0, len(xs) - LAG, STARTS).astype(int)
         norms = analysis.jacobian_product_norms(jacobians, starts=starts, max_lag=LAG)
         profiles[name] = np.asarray(norms.log)
@@ -143,7 +143,7 @@ def _profile(subjects, ids, numbers) -> Section:
     last = jnp.zeros(length).at[-1].set(1)
     for name, lm, params, *_ in subjects:
         loss = _loss(lm, params)
-        state = lm.cell.start(params.cell, (STARTS,))
+        state = lm.cell.initial_state(params.cell, (STARTS,))
         xs = lm.embed(params.embed, inputs)
         flow = analysis.state_gradients(lm.cell, params.cell, state, xs, loss, (targets, last))
         profiles[name] = np.median(flow.log_total, axis=1)
@@ -174,7 +174,7 @@ def _reading(subject, ids, weight=1.0):
     """One stretch of `LAG` tokens as analysis takes it: `(cell, params, state, xs, loss, ys)`."""
     _, lm, params, *_ = subject
     xs, targets = lm.embed(params.embed, jnp.asarray(ids[:LAG])), jnp.asarray(ids[1 : LAG + 1])
-    state = lm.cell.start(params.cell)
+    state = lm.cell.initial_state(params.cell)
     return lm.cell, params.cell, state, xs, _loss(lm, params), (targets, jnp.broadcast_to(weight, LAG))
 
 

@@ -25,7 +25,7 @@ FAST = bool(os.environ.get("LMJAX_FAST"))  # small sizes, for the tests
 # %%
 cell = cells.lstm(3, 4)
 params = cell.init(jax.random.key(0))
-final, states = unroll(cell, params, cell.start(params), jnp.ones((6, 3)))
+final, states = unroll(cell, params, cell.initial_state(params), jnp.ones((6, 3)))
 print("h:", states.h.shape, "last:", np.round(final.h, 3))
 
 # %% [markdown]
@@ -68,7 +68,7 @@ rnn = models.recurrent(cells.rnn(n, n), vocab_size=len(vocab))
 profiles = {}
 for name, model, weights in (("lstm, trained", lm, run.params), ("rnn, untrained", rnn, rnn.init(jax.random.key(0)))):
     xs = model.embed(weights.embed, tokens)
-    jacobians = analysis.step_jacobians(model.cell, weights.cell, model.cell.start(weights.cell), xs)
+    jacobians = analysis.step_jacobians(model.cell, weights.cell, model.cell.initial_state(weights.cell), xs)
     norms = analysis.jacobian_product_norms(jacobians, starts=jnp.arange(0, 100, 25), max_lag=100)
     profiles[name] = norms.log
 plot.lag_profiles(profiles)

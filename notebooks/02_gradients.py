@@ -28,7 +28,7 @@ def build(cell):
     """The arguments of every analysis: cell, parameters, s_0, inputs, loss of one step, targets."""
     params = cell.init(keys[3])
     loss = lambda params, state, y: (cell.read(params, state) @ out - y) ** 2
-    return cell, params, cell.start(params), xs, loss, ys
+    return cell, params, cell.initial_state(params), xs, loss, ys
 
 
 rnn, lstm = build(cells.rnn(n, n)), build(cells.lstm(n, n, forget_bias=4.0))
@@ -164,7 +164,7 @@ plot.truncation_curve(curves)
 # %%
 leaky = Cell(
     init=lambda key: {"a": jnp.full(n, 0.95), "w_h": initial.spectral(0.1)(key, n)},
-    start=lambda params, batch_shape=(): jnp.zeros((*batch_shape, n)),
+    initial_state=lambda params, batch_shape=(): jnp.zeros((*batch_shape, n)),
     step=lambda params, h, x: params["a"] * h + jnp.tanh(h @ params["w_h"] + x),
 )
 flow = analysis.state_gradients(*build(leaky))

@@ -72,7 +72,7 @@ n, batch, steps, max_norm = (8, 4, 40, 0.5) if FAST else (48, 32, 1500, 0.5)
 
 def loss(cell, params, sample):
     xs, ys = sample
-    _, states = unroll(cell, params["cell"], cell.start(params["cell"], xs.shape[1:2]), xs)
+    _, states = unroll(cell, params["cell"], cell.initial_state(params["cell"], xs.shape[1:2]), xs)
     return task.loss(cell.read(params["cell"], states) @ params["w"], ys)
 
 
@@ -123,7 +123,7 @@ for segment in (None, int(length**0.5)):
 
     @jax.jit
     def gradient(params, xs, segment=segment):
-        final = lambda params: unroll(cell, params, cell.start(params, (1,)), xs, segment=segment)[0]
+        final = lambda params: unroll(cell, params, cell.initial_state(params, (1,)), xs, segment=segment)[0]
         return jax.grad(lambda params: final(params).h.sum())(params)
 
     needed = gradient.lower(params, xs).compile().memory_analysis().temp_size_in_bytes
@@ -139,7 +139,7 @@ for segment in (None, int(length**0.5)):
 cell, (before, after, *_) = networks["LSTM"], runs["LSTM"]
 xs, _ = task.sample(jax.random.key(1), 64)
 for name, params in {"before": before, "after": after}.items():
-    gates = analysis.gate_values(cell, params["cell"], cell.start(params["cell"], (64,)), xs)
+    gates = analysis.gate_values(cell, params["cell"], cell.initial_state(params["cell"], (64,)), xs)
     tau = analysis.time_constants(gates["f"])
     print(
         f"{name} training: time constants from {tau.min():.1f} to {tau.max():.1f} steps, median {jnp.median(tau):.1f}"
@@ -154,7 +154,7 @@ plot.gate_scatter({name: analysis.gate_saturation(gate) for name, gate in gates.
 profiles, longest = {}, len(xs) // 2
 for name, cell in networks.items():
     params = runs[name][1]["cell"]
-    jacobians = analysis.step_jacobians(cell, params, cell.start(params), xs[:, 0])
+    jacobians = analysis.step_jacobians(cell, params, cell.initial_state(params), xs[:, 0])
     profiles[name] = analysis.jacobian_product_norms(jacobians, max_lag=longest, starts=jnp.arange(8)).log
     horizon = analysis.memory_horizon(profiles[name], fraction=0.1)
     lag, tau = jnp.median(horizon.lag), jnp.median(horizon.time_constant)

@@ -28,7 +28,7 @@ def random_like(key, tree):
 
 
 def states(cell, params, xs):
-    return unroll(cell, params, cell.start(params, (B,)), xs)[1]
+    return unroll(cell, params, cell.initial_state(params, (B,)), xs)[1]
 
 
 def linen(layer, variables, xs):
@@ -121,7 +121,7 @@ def test_mingru_is_its_equation(key, inputs):
         z = sigmoid(x @ wz + bz)
         h = (1 - z) * h + z * (x @ w + b)
         np.testing.assert_allclose(found, h, rtol=1e-12)
-    gates = analysis.gate_values(cell, params, cell.start(params, (B,)), inputs)
+    gates = analysis.gate_values(cell, params, cell.initial_state(params, (B,)), inputs)
     np.testing.assert_allclose(gates["z"][-1], z, rtol=1e-12)
     np.testing.assert_allclose(gates["f"] + gates["z"], 1)
 
@@ -153,10 +153,10 @@ def test_stack_of_one_is_its_cell(key, inputs):
 def test_stack_steps_as_it_unrolls(key, inputs):
     cell = cells.stack(cells.lstm(N_IN, N), cells.gru(N, 2))
     params = cell.init(key)
-    state = cell.start(params, (B,))
+    state = cell.initial_state(params, (B,))
     for x in inputs:
         state = cell.step(params, state, cell.encode(params, x))
-    chex.assert_trees_all_close(unroll(cell, params, cell.start(params, (B,)), inputs)[0], state, rtol=1e-12)
+    chex.assert_trees_all_close(unroll(cell, params, cell.initial_state(params, (B,)), inputs)[0], state, rtol=1e-12)
 
 
 def test_bidirectional_reads_each_sequence_from_its_own_ends(key, inputs):
@@ -189,7 +189,7 @@ def test_equal_arguments_give_equal_cells():
 def test_half_precision_weights_keep_a_single_precision_state(key):
     cell = cells.lstm(N_IN, N)
     params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), cell.init(key))
-    final, _ = unroll(cell, params, cell.start(params, (B,)), jnp.ones((T, B, N_IN), jnp.bfloat16))
+    final, _ = unroll(cell, params, cell.initial_state(params, (B,)), jnp.ones((T, B, N_IN), jnp.bfloat16))
     assert final.h.dtype == jnp.float32
 
 

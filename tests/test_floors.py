@@ -9,9 +9,10 @@ import lmjax
 
 ROOT = Path(lmjax.__file__).parent
 FLOORS = {
-    **dict.fromkeys(["maps", "precision"], 0),
+    **dict.fromkeys(["maps", "precision", "tree"], 0),
     "jaxprs": 1,
     "cell": 2,
+    "unroll": 2.5,
     **dict.fromkeys(["cells", "heads", "data"], 3),
     **dict.fromkeys(["models", "analysis"], 4),
     "evaluate": 5,

@@ -35,7 +35,7 @@ ADAM = train.optimizer(steps=9)
 
 def problem(cell, *batch):
     params = cell.init(jax.random.key(0))
-    return params, cell.start(params, batch), jnp.ones((T, *batch, N))
+    return params, cell.initial_state(params, batch), jnp.ones((T, *batch, N))
 
 
 def total(cell, params, state, xs, **way):
@@ -60,7 +60,7 @@ def with_loss(function, *more, **options):
 def on_text(function, *, batch=(B,), **options):
     """A function of `(lm, params, state, ...)`, as scoring and sampling call it."""
     params = LM.init(jax.random.key(0))
-    return partial(function, LM, **options), params, LM.cell.start(params.cell, batch)
+    return partial(function, LM, **options), params, LM.cell.initial_state(params.cell, batch)
 
 
 def on_ngram(function):

@@ -20,10 +20,10 @@ def test_a_mixture_is_the_weighted_sum(key):
     params = models.join(parts, [0.3, 0.7])
     inputs, targets = TEXT[:-1], TEXT[1:]
     p = [
-        np.exp(models.log_prob(lm, part, lm.cell.start(part.cell), inputs, targets)[1])
+        np.exp(models.log_prob(lm, part, lm.cell.initial_state(part.cell), inputs, targets)[1])
         for lm, part in zip((NGRAM, RNN), parts, strict=True)
     ]
-    state, mixed = models.log_prob(LM, params, LM.cell.start(params.cell), inputs, targets)
+    state, mixed = models.log_prob(LM, params, LM.cell.initial_state(params.cell), inputs, targets)
     np.testing.assert_allclose(np.exp(mixed), 0.3 * p[0] + 0.7 * p[1], rtol=1e-5)
     np.testing.assert_allclose(np.exp(models.next_log_probs(LM, params, state)).sum(), 1, rtol=1e-5)
     assert evaluate.perplexity(LM, params, TEXT, start=0, lanes=3).tokens == 300
@@ -33,9 +33,9 @@ def test_one_model_is_its_own_mixture(key):
     lm = models.mixture(RNN)
     params = lm.init(key)
     alone = models.Params(params.embed[0], params.cell[0], params.head.heads[0])
-    expected = models.log_prob(RNN, alone, RNN.cell.start(alone.cell), TEXT[:9], TEXT[1:10])[1]
+    expected = models.log_prob(RNN, alone, RNN.cell.initial_state(alone.cell), TEXT[:9], TEXT[1:10])[1]
     np.testing.assert_allclose(
-        models.log_prob(lm, params, lm.cell.start(params.cell), TEXT[:9], TEXT[1:10])[1], expected, rtol=1e-6
+        models.log_prob(lm, params, lm.cell.initial_state(params.cell), TEXT[:9], TEXT[1:10])[1], expected, rtol=1e-6
     )
 
 

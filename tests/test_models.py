@@ -25,7 +25,7 @@ def lm(request):
 
 def brute_log_probs(lm, params, tokens):
     """log P(. | tokens_1..t) for every t, by the plain scan and the definition of the softmax."""
-    _, states = scan(lm.cell, params.cell, lm.cell.start(params.cell), params.embed[jnp.asarray(tokens)])
+    _, states = scan(lm.cell, params.cell, lm.cell.initial_state(params.cell), params.embed[jnp.asarray(tokens)])
     w, b = (params.embed, params.head) if lm is TIED else params.head
     p = jnp.exp(lm.cell.read(params.cell, states) @ w.T + b)
     return np.log(p / p.sum(-1, keepdims=True))
@@ -39,7 +39,7 @@ def test_log_probs_and_perplexity_are_the_definitions(lm, key):
         result = evaluate.perplexity(lm, params, tokens, start=0, steps=steps)
         assert result.nll == pytest.approx(-picked.mean(), rel=1e-12) and result.tokens == 8
         assert result.perplexity == pytest.approx(float(np.exp(-picked.mean())))
-    final, _ = models.states(lm, params, lm.cell.start(params.cell), jnp.array([0, *tokens[:-1]]))
+    final, _ = models.states(lm, params, lm.cell.initial_state(params.cell), jnp.array([0, *tokens[:-1]]))
     np.testing.assert_allclose(models.next_log_probs(lm, params, final), expected[-1], rtol=1e-12)
 
 
@@ -80,7 +80,7 @@ def test_the_gradient_of_the_embedding_is_not_held_through_the_step(key):
 
 def test_loss_without_dropout_is_minus_log_prob(lm, key):
     params, tokens = lm.init(key), jnp.array([[3, 1], [4, 1], [5, 9]])
-    state = lm.cell.start(params.cell, (2,))
+    state = lm.cell.initial_state(params.cell, (2,))
     _, losses = models.loss(lm, params, state, tokens, tokens[::-1], key)
     _, logp = models.log_prob(lm, params, state, tokens, tokens[::-1])
     np.testing.assert_array_equal(losses, -logp)
@@ -97,7 +97,7 @@ def test_parameters_in_half_precision(make, key):
     @partial(jax.jit, static_argnums=0)
     def everything(lm):
         def mean_loss(params):
-            state = lm.cell.start(params.cell, (8,))
+            state = lm.cell.initial_state(params.cell, (8,))
             final, losses = models.loss(lm, params, state, tokens[:-1], tokens[1:], key)
             return losses.mean(), (final, losses)
 
@@ -125,7 +125,7 @@ def test_dropout_is_locked_and_keeps_the_mean(key):
 def test_each_dropout_acts_in_training_alone(rates, key):
     lm = models.recurrent(cells.lstm(N, N), vocab_size=V, dropout=rates)
     params, tokens = LM.init(key), jnp.arange(8)[:, None]
-    state = lm.cell.start(params.cell, (1,))
+    state = lm.cell.initial_state(params.cell, (1,))
     losses = [models.loss(lm, params, state, tokens, tokens, jax.random.key(seed))[1] for seed in (0, 1)]
     assert not np.allclose(*losses)
     plain = models.log_prob(LM, params, state, tokens, tokens)[1]
@@ -144,7 +144,7 @@ def test_samples_follow_the_distribution(key):
     params = LM.init(key)
     params = params._replace(head=params.head._replace(b=jnp.linspace(-1, 1, V)))
     draw = jax.vmap(lambda k: _sample(LM, params, start, k, 1, 1.0, None, None, (2,)))
-    start = LM.cell.start(params.cell)
+    start = LM.cell.initial_state(params.cell)
     drawn = np.bincount(np.ravel(draw(jax.random.split(key, 4000))), minlength=V) / 4000
     p = np.array(jnp.exp(models.next_log_probs(LM, params, start)))
     p[2] = 0

@@ -57,9 +57,9 @@ def test_every_way_of_asking_gives_the_recursion(name):
     expected = python_log_prob(model, TEXT)
     np.testing.assert_allclose(ng.log_prob(model, TEXT), expected, rtol=2e-6, atol=1e-6)
     inputs = np.append(VOCAB.eos, TEXT[:-1])
-    _, through_cell = jax.jit(score, static_argnums=0)(LM, params, LM.cell.start(()), inputs, TEXT)
+    _, through_cell = jax.jit(score, static_argnums=0)(LM, params, LM.cell.initial_state(()), inputs, TEXT)
     np.testing.assert_allclose(through_cell, expected, rtol=2e-6, atol=1e-6)
-    history = states(LM, params, LM.cell.start(()), inputs)[1]
+    history = states(LM, params, LM.cell.initial_state(()), inputs)[1]
     whole = jax.jit(next_log_probs, static_argnums=0)(LM, params, history)
     np.testing.assert_allclose(whole[np.arange(len(TEXT)), TEXT], expected, rtol=2e-6, atol=1e-6)
 
@@ -89,7 +89,9 @@ def test_a_model_without_estimate_is_uniform():
     for order in (1, 2, 4):
         lm = ng.ngram(7, order, eos=0)
         params = lm.init(jax.random.key(0))
-        np.testing.assert_allclose(np.exp(next_log_probs(lm, params, lm.cell.start((), (2,)))), 1 / 7, rtol=1e-6)
+        np.testing.assert_allclose(
+            np.exp(next_log_probs(lm, params, lm.cell.initial_state((), (2,)))), 1 / 7, rtol=1e-6
+        )
 
 
 def test_matches_are_the_longest_ngrams_seen():

@@ -19,4 +19,4 @@ def test_the_readmes_code_runs(monkeypatch, tmp_path, capsys):
     exec(code.replace("128", "8").replace("minutes=1", "minutes=0"), scope)
     plt.close("all")
     assert "perplexity=" in capsys.readouterr().out and (tmp_path / "gradient.png").stat().st_size > 1000
-    assert scope["leaky"].start(None).shape == (8,)
+    assert scope["leaky"].initial_state(None).shape == (8,)

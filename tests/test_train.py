@@ -68,7 +68,7 @@ def test_one_step_is_sgd_on_the_clipped_mean_loss(corpus, key):
     batch = next(data.contiguous(corpus.train, lanes=5, steps=10, start=VOCAB.eos))
 
     def mean_loss(params):
-        carry = LM.cell.start(params.cell, (5,))
+        carry = LM.cell.initial_state(params.cell, (5,))
         return -models.log_prob(LM, params, carry, batch.inputs, batch.targets)[1].mean()
 
     value, gradient = jax.value_and_grad(mean_loss)(state.params)
@@ -180,7 +180,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(corpus):
 def test_a_cell_of_three_lines_trains_and_is_diagnosed(corpus, key):
     leaky = Cell(
         init=lambda key: {"a": jnp.asarray(0.5), "w_h": 0.3 * jax.random.normal(key, (8, 8))},
-        start=lambda params, batch_shape=(): jnp.zeros((*batch_shape, 8)),
+        initial_state=lambda params, batch_shape=(): jnp.zeros((*batch_shape, 8)),
         step=lambda params, h, x: params["a"] * h + jnp.tanh(x + h @ params["w_h"]),
     )
     lm = models.recurrent(leaky, vocab_size=len(VOCAB))
@@ -189,7 +189,7 @@ def test_a_cell_of_three_lines_trains_and_is_diagnosed(corpus, key):
     tokens, target = jnp.asarray(corpus.test[:20]), jnp.asarray(corpus.test[1:21])
     loss = lambda p, h, y: -lm.head.log_prob(run.params, h, y)
     xs = lm.embed(run.params.embed, tokens)
-    flow = state_gradients(leaky, run.params.cell, leaky.start(run.params.cell), xs, loss, target)
+    flow = state_gradients(leaky, run.params.cell, leaky.initial_state(run.params.cell), xs, loss, target)
     assert np.isfinite(flow.log_total).all()
     assert recurrent_spectrum(run.params.cell["w_h"]).spectral_radius > 0
 

@@ -23,7 +23,10 @@ def leaky_step(params, state, x):
 
 LEAKY = Cell(  # a user's cell: dict state, an integer leaf, no encode, no read
     init=lambda key: {"a": jnp.asarray(0.9), "u": jax.random.normal(key, (N_IN, N))},
-    start=lambda params, batch_shape=(): {"h": jnp.zeros((*batch_shape, N)), "count": jnp.zeros(batch_shape, int)},
+    initial_state=lambda params, batch_shape=(): {
+        "h": jnp.zeros((*batch_shape, N)),
+        "count": jnp.zeros(batch_shape, int),
+    },
     step=leaky_step,
 )
 CELLS = {
@@ -55,7 +58,11 @@ def problem(cell, key, length=T, batch=(B,)):
     k = jax.random.split(key, 3)
     params = cell.init(k[0])
     noise = lambda x: 0.3 * jax.random.normal(k[1], x.shape) if jnp.issubdtype(x.dtype, jnp.inexact) else x
-    return params, jax.tree.map(noise, cell.start(params, batch)), jax.random.normal(k[2], (length, *batch, N_IN))
+    return (
+        params,
+        jax.tree.map(noise, cell.initial_state(params, batch)),
+        jax.random.normal(k[2], (length, *batch, N_IN)),
+    )
 
 
 def loss(run, cell, params, state, xs, **way):
@@ -139,7 +146,7 @@ ACROSS = {  # and such as do not, or of which that is not known
 @pytest.mark.parametrize("batch", [2, 5])  # N is 5 too
 @pytest.mark.parametrize("name", [*BY_ROWS, *ACROSS])
 def test_halves_of_the_batch_where_each_row_is_treated_by_itself(name, batch, way, key, monkeypatch):
-    cell = Cell(init=None, start=None, step=(BY_ROWS | ACROSS)[name])
+    cell = Cell(init=None, initial_state=None, step=(BY_ROWS | ACROSS)[name])
     w, d, h, xs = (jax.random.normal(key, shape) for shape in [(N, N), (N,), (batch, N), (T, batch, N)])
     way = WAYS[way] | ({"mask": jnp.arange(T)[:, None] < T - jnp.arange(batch)} if "mask" in way else {})
     rows, by_parts = [], maps.by_parts
@@ -153,7 +160,7 @@ def test_halves_of_the_batch_where_each_row_is_treated_by_itself(name, batch, wa
 def test_halves_of_the_batch_where_encode_treats_each_row_by_itself(by_rows, key, monkeypatch):
     """Words are looked up and a mask `[T]` is every row's; a mean over the batch is not."""
     embed = lambda w, xs: jnp.tanh(w[xs] if by_rows else w[xs] - w[xs].mean(1, keepdims=True)) @ w
-    cell = Cell(init=None, start=None, step=lambda w, h, x: jnp.tanh(h @ w + x), encode=embed)
+    cell = Cell(init=None, initial_state=None, step=lambda w, h, x: jnp.tanh(h @ w + x), encode=embed)
     w, h, xs = jax.random.normal(key, (N, N)), jnp.ones((4, N)), jax.random.randint(key, (T, 4), 0, N)
     rows, by_parts = [], maps.by_parts
     monkeypatch.setattr(maps, "by_parts", lambda loop, lanes, *args: rows.append(lanes) or by_parts(loop, lanes, *args))
@@ -283,7 +290,7 @@ def test_what_an_accelerator_runs(key, monkeypatch):
 
 @pytest.mark.parametrize("length", [0, B])
 def test_a_decay_without_batch_axes_is_every_sequences(length, key):
-    cell = Cell(init=None, start=None, step=affine, encode=lambda p, xs: (jnp.outer(p[0, : len(xs)], p[1]), xs))
+    cell = Cell(init=None, initial_state=None, step=affine, encode=lambda p, xs: (jnp.outer(p[0, : len(xs)], p[1]), xs))
     k = jax.random.split(key, 3)
     args = jax.random.normal(k[0], (2, N)), jax.random.normal(k[1], (B, N)), jax.random.normal(k[2], (length, B, N))
     chex.assert_trees_all_close(unroll(cell, *args), scan(cell, *args), rtol=1e-12)
@@ -300,7 +307,7 @@ def test_vmap_over_examples(name, key):
 
 def test_gradient_of_what_a_step_closes_over():
     def value(run, alpha):
-        cell = Cell(init=None, start=None, step=lambda p, h, x: alpha * h + p * x)
+        cell = Cell(init=None, initial_state=None, step=lambda p, h, x: alpha * h + p * x)
         return run(cell, 2.0, jnp.zeros(3), jnp.ones((4, 3)))[1].sum()
 
     assert jax.grad(lambda a: value(unroll, a))(0.5) == pytest.approx(float(jax.grad(lambda a: value(scan, a))(0.5)))
@@ -313,7 +320,7 @@ def test_gradient_of_what_a_step_closes_over():
 )
 @pytest.mark.parametrize("length", [0, 4])
 def test_steps_with_little_to_remember(step, length):
-    cell = Cell(init=None, start=None, step=step)
+    cell = Cell(init=None, initial_state=None, step=step)
     state, xs = jnp.ones(2), jnp.ones((length, 2))
     found = [
         jax.grad(lambda p, s, x, r=r: r(cell, p, s, x)[0].sum(), (0, 1, 2))(0.5, state, xs) for r in (unroll, scan)
@@ -324,7 +331,7 @@ def test_steps_with_little_to_remember(step, length):
 def test_a_state_of_integers_has_no_gradient():
     """A shift register: the state of an n-gram model."""
     shift = lambda p, s, x: jnp.concatenate([s[1:], x[None]])
-    cell = Cell(init=None, start=None, step=shift, read=lambda p, s: p[s].sum(-1))
+    cell = Cell(init=None, initial_state=None, step=shift, read=lambda p, s: p[s].sum(-1))
     value = lambda p: cell.read(p, unroll(cell, p, jnp.zeros(2, int), jnp.array([1, 2, 2]))[1]).sum()
     assert jax.grad(value)(jnp.arange(3.0)).tolist() == [1, 2, 3]
 
@@ -353,7 +360,7 @@ def test_no_weight_gradient_inside_the_loop(key):
     """The loops hold the products with h, and those with dz, of half a batch; the weights' gradients come after."""
     cell, xs = CELLS["rnn"], jnp.ones((T, 4, N_IN))
     params = cell.init(key)
-    state = cell.start(params, (4,))
+    state = cell.initial_state(params, (4,))
     text = jax.jit(jax.grad(lambda p: loss(unroll, cell, p, state, xs))).lower(params).compile().as_text()
     dots = [line for line in text.splitlines() if re.search(r"= f64\[[\d,]*\]\S* (dot|custom-call)\(", line)]
     inside = [re.search(r"f64\[([\d,]*)\]", line)[1] for line in dots if "while/body" in line]
@@ -396,7 +403,7 @@ def test_what_the_gates_do_not_read_is_not_carried_back(key):
     """Nothing comes through the gates to the h of an LSTM, nor to that of a vanilla cell."""
     for name, reads in {"lstm": (False, True), "rnn": False, "gru": True}.items():
         cell = CELLS[name]
-        assert maps._reads(cell.maps, cell.start(cell.init(key))) == reads
+        assert maps._reads(cell.maps, cell.initial_state(cell.init(key))) == reads
 
 
 def test_what_is_kept_of_a_step(key):
@@ -417,7 +424,7 @@ def test_what_is_kept_of_a_step(key):
 
     w, h, xs = jax.random.normal(key, (N, 4 * N)), jnp.zeros((B, N)), jax.random.normal(key, (T, B, N))
     for (kept, step), count in zip(steps.items(), [2, 7, 4], strict=True):
-        cell = Cell(init=None, start=None, step=step)
+        cell = Cell(init=None, initial_state=None, step=step)
         pullback = record(cell, w, (h, h) if "c" in kept else h, xs)[1]
         sizes = [leaf.size / xs.size for leaf in jax.tree.leaves(pullback) if leaf.shape[:2] == (T, B)]
         assert sum(sizes) == count, (kept, sizes)
@@ -428,7 +435,7 @@ def test_what_weights_alone_give_is_made_once(few, key, monkeypatch):
     """The product of two weights stands before the loops; in them there is one with the state of each part."""
     monkeypatch.setattr(maps, "FEW", few)
     step = lambda w, h, x: jnp.tanh(h @ jnp.sin(w @ w)[:, ::-1] + x)
-    cell, w = Cell(init=None, start=None, step=step), jax.random.normal(key, (N, N))
+    cell, w = Cell(init=None, initial_state=None, step=step), jax.random.normal(key, (N, N))
     state, xs = jnp.zeros((B, N)), jax.random.normal(key, (T, B, N))
     squares = lambda run: jax.value_and_grad(lambda w: jnp.sum(run(cell, w, state, xs)[1] ** 2))
     chex.assert_trees_all_close(squares(unroll)(w), squares(scan)(w), rtol=1e-10)
@@ -455,7 +462,7 @@ def test_products_keep_their_precision(few, key, monkeypatch):
     monkeypatch.setattr(maps, "FEW", few)
     dot = partial(jnp.matmul, preferred_element_type=jnp.float32, precision="highest")
     step = lambda w, h, x: jnp.tanh(dot(h.astype(w.dtype), w) + x)
-    cell, w = Cell(init=None, start=None, step=step), jax.random.normal(key, (N, N)).astype(jnp.bfloat16)
+    cell, w = Cell(init=None, initial_state=None, step=step), jax.random.normal(key, (N, N)).astype(jnp.bfloat16)
     state, xs = jnp.zeros((B, N), jnp.float32), jax.random.normal(key, (T, B, N), jnp.float32)
     gradient = lambda run: jax.grad(lambda xs: jnp.sum(run(cell, w, state, xs)[1] ** 2))
     chex.assert_trees_all_close(gradient(unroll)(xs), gradient(scan)(xs), rtol=1e-5)
@@ -466,7 +473,7 @@ def test_products_keep_their_precision(few, key, monkeypatch):
 def test_segments_bound_the_memory(key):
     cell = cells.lstm(8, 32)
     params = jax.eval_shape(cell.init, key)
-    state = jax.eval_shape(lambda p: cell.start(p, (4,)), params)
+    state = jax.eval_shape(lambda p: cell.initial_state(p, (4,)), params)
     xs = jax.ShapeDtypeStruct((4096, 4, 8), jnp.float64)
 
     def temporary(segment):

@@ -58,7 +58,7 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
         zero has shares of zero.
 
     >>> from lmjax.cell import Cell
-    >>> cell = Cell(init=None, start=None, step=lambda p, h, x: p["a"] * h + x)
+    >>> cell = Cell(init=None, initial_state=None, step=lambda p, h, x: p["a"] * h + x)
     >>> last = lambda p, h, weight: weight * h                          # L = h_3 = a^2 + a + 1
     >>> sums = bptt_contributions(cell, {"a": 0.5}, jnp.zeros(()), jnp.ones(3), last, jnp.array([0.0, 0.0, 1.0]))
     >>> float(sums.gradient["a"]), sums.shares["a"].tolist()            # dL/da = a h_1 + h_2 = 0.5 + 1.5

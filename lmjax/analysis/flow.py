@@ -59,7 +59,7 @@ def state_gradients(cell, params, state, xs, loss, ys, *, mask=None) -> StateGra
         mask: bool `[T]` or `[T, B]`; a padded step has no loss and passes the gradient on unchanged.
 
     >>> from lmjax.cell import Cell
-    >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
+    >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
     >>> last_only = lambda a, h, weight: weight * h
     >>> flow = state_gradients(cell, 0.5, jnp.zeros(()), jnp.ones(3), last_only, jnp.array([0.0, 0.0, 1.0]))
     >>> [round(x, 4) for x in jnp.exp(flow.log_total).tolist()]
@@ -145,7 +145,7 @@ def state_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=
         mask: bool `[T]` or `[T, B]`, as for `state_gradients`.
 
     >>> from lmjax.cell import Cell
-    >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
+    >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
     >>> flow = state_gradient_map(cell, 0.5, jnp.zeros(()), jnp.ones(3), lambda a, h, y: h, jnp.zeros(3))
     >>> jnp.exp(flow.log_norm).round(4).tolist()
     [[1.0, 0.0, 0.0], [0.5, 1.0, 0.0], [0.25, 0.5, 1.0]]
@@ -169,7 +169,7 @@ def input_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=
     Arguments and cost as for `state_gradient_map`.
 
     >>> from lmjax.cell import Cell
-    >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + 3 * x)
+    >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + 3 * x)
     >>> flow = input_gradient_map(cell, 0.5, jnp.zeros(()), jnp.ones(2), lambda a, h, y: h, jnp.zeros(2))
     >>> jnp.exp(flow.log_norm).round(4).tolist()
     [[3.0, 0.0], [1.5, 3.0]]
@@ -195,7 +195,7 @@ def recurrent_contribution_map(cell, params, state, xs, loss, ys, *, targets=Non
         One map for each recurrent matrix, by path, see `lmjax.cell.recurrent_weights`.
 
     >>> from lmjax.cell import Cell
-    >>> cell = Cell(init=None, start=None, step=lambda p, h, x: p["w_h"] * h + x)
+    >>> cell = Cell(init=None, initial_state=None, step=lambda p, h, x: p["w_h"] * h + x)
     >>> run = (cell, {"w_h": 0.5}, jnp.zeros(()), jnp.ones(3), lambda p, h, y: h, jnp.zeros(3))
     >>> jnp.exp(recurrent_contribution_map(*run)["w_h"].log_norm).round(4).tolist()     # a^(i - j) h_{j - 1}
     [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.5, 1.5]]
@@ -222,7 +222,7 @@ def state_gradient_band(cell, params, state, xs, loss, ys, *, max_lag: int, mask
         ValueError: `max_lag` is negative.
 
     >>> from lmjax.cell import Cell
-    >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
+    >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
     >>> run = (cell, 0.5, jnp.zeros(()), jnp.ones(3), lambda a, h, y: h, jnp.zeros(3))
     >>> jnp.exp(state_gradient_band(*run, max_lag=1).log_norm).round(4).tolist()
     [[1.0, 0.5], [1.0, 0.5], [1.0, nan]]
@@ -275,8 +275,8 @@ def bidirectional_gradient_maps(
     [[1, 2, 3, 4], [4, 3, 2, 1]]
     """
     flip = lambda tree: jax.tree.map(lambda x: x[::-1], tree)
-    ahead = trajectory(forward, params[0], forward.start(params[0]), xs, mask)
-    back = trajectory(backward, params[1], backward.start(params[1]), flip(xs), flip(mask))
+    ahead = trajectory(forward, params[0], forward.initial_state(params[0]), xs, mask)
+    back = trajectory(backward, params[1], backward.initial_state(params[1]), flip(xs), flip(mask))
     losses, direct = direct_gradients(loss, params, (ahead.states, flip(back.states)), ys, mask)
     mirrored = None if targets is None else len(losses) - 1 - jnp.asarray(targets)
     targets, to_forward = _sweep(ahead, losses, direct[0], targets, _state_norms)

@@ -43,7 +43,8 @@ def gate_values(cell: Cell, params, state, xs, *, mask=None) -> dict[str, jax.Ar
     >>> from lmjax.cells import lstm
     >>> cell = lstm(3, 4, forget_bias=0.0)
     >>> params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0)))
-    >>> {name: float(g.mean()) for name, g in gate_values(cell, params, cell.start(params), jnp.ones((5, 3))).items()}
+    >>> gates = gate_values(cell, params, cell.initial_state(params), jnp.ones((5, 3)))
+    >>> {name: float(g.mean()) for name, g in gates.items()}
     {'f': 0.5, 'i': 0.5, 'o': 0.5}
     """
     values, _ = _visit("", cell, params, state, xs, mask)

@@ -38,7 +38,7 @@ def step_jacobians(cell, params, state, xs, *, mask=None, chunk: int | None = No
         `[T, S, S]`, J_t[a, b] = d s_t[a] / d s_{t-1}[b].
 
     >>> from lmjax.cell import Cell
-    >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
+    >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
     >>> step_jacobians(cell, 0.5, jnp.zeros(1), jnp.ones((2, 1))).tolist()
     [[[0.5]], [[0.5]]]
     """

@@ -54,7 +54,7 @@ def lyapunov_spectrum(
         ValueError: `num_exponents` is not in 1..S, or `burn_in` not in 0..T - 1.
 
     >>> from lmjax.cell import Cell
-    >>> logistic = Cell(init=None, start=None, step=lambda r, s, x: r * s * (1 - s))
+    >>> logistic = Cell(init=None, initial_state=None, step=lambda r, s, x: r * s * (1 - s))
     >>> run = (logistic, 4.0, jnp.full(1, 0.3), jnp.zeros(5000))
     >>> bool(abs(lyapunov_spectrum(*run, key=jax.random.key(0)).exponents[0] - jnp.log(2)) < 0.01)
     True

@@ -31,7 +31,7 @@ def detach(cell: Cell, *names: str) -> Cell:
     >>> from lmjax import analysis, cells
     >>> cell = cells.lstm(2, 1)
     >>> params = cell.init(jax.random.key(0))
-    >>> jacobian = analysis.step_jacobians(detach(cell, "h"), params, cell.start(params), jnp.ones((1, 2)))[0]
+    >>> jacobian = analysis.step_jacobians(detach(cell, "h"), params, cell.initial_state(params), jnp.ones((1, 2)))[0]
     >>> jacobian[:, 0].tolist()                                # the state is (h, c): nothing comes from h
     [0.0, 0.0]
 

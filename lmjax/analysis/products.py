@@ -117,7 +117,7 @@ def jacobian_norm_probes(
         ValueError: fewer than 2 probes, or `max_lag` not in 0..T.
 
     >>> from lmjax.cell import Cell
-    >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
+    >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
     >>> probes = jacobian_norm_probes(cell, 0.5, jnp.zeros(4), jnp.ones((3, 4)), key=jax.random.key(0), num_probes=2)
     >>> [round(x, 4) for x in jnp.exp(probes.log_norm[0]).tolist()]               # exact for a scaled identity
     [2.0, 1.0, 0.5, 0.25]

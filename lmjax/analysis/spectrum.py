@@ -172,7 +172,7 @@ def pascanu_bounds(cell, params, state, xs, *, mask=None) -> PascanuBounds:
     >>> from lmjax.cells import initial, rnn
     >>> cell = rnn(1, 3, w_h=initial.orthogonal(0.9))
     >>> params = cell.init(jax.random.key(0))
-    >>> bool(pascanu_bounds(cell, params, cell.start(params), jnp.ones((5, 1))).vanishes)
+    >>> bool(pascanu_bounds(cell, params, cell.initial_state(params), jnp.ones((5, 1))).vanishes)
     True
 
     References: Pascanu, Mikolov and Bengio (2013), section 2.1.

@@ -40,7 +40,7 @@ def toy_error(theta, *, steps: int = 50, x: float = 0.0, y: float = -0.7) -> jax
 
     References: Doya (1993); Pascanu, Mikolov and Bengio (2013), figure 6.
     """
-    h_T, _ = unroll(TOY, theta, TOY.start(theta), jnp.full(steps, x, theta.dtype))
+    h_T, _ = unroll(TOY, theta, TOY.initial_state(theta), jnp.full(steps, x, theta.dtype))
     return (h_T - y) ** 2
 
 

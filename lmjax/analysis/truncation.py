@@ -55,7 +55,7 @@ def truncation_bias(cell, params, state, xs, loss, ys, ks, *, mode: str = "slidi
         ValueError: `mode` is neither, or a k is below 1.
 
     >>> from lmjax.cell import Cell
-    >>> cell = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
+    >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
     >>> run = (cell, 0.5, jnp.zeros(()), jnp.ones(4), lambda a, h, w: w * h, jnp.array([0.0, 0.0, 0.0, 1.0]))
     >>> ratio = truncation_bias(*run, ks=(1, 2, 4)).norm_ratio                # 1.75, + 0.5 1.5, + 0.25 1.0
     >>> [round(x, 3) for x in ratio.tolist()]

@@ -21,7 +21,7 @@ def stack(*cells: Cell) -> Cell:
     >>> from lmjax.cells import lstm, rnn
     >>> cell = stack(lstm(3, 4), rnn(4, 5))
     >>> params = cell.init(jax.random.key(0))
-    >>> state = cell.step(params, cell.start(params), cell.encode(params, jnp.ones(3)))
+    >>> state = cell.step(params, cell.initial_state(params), cell.encode(params, jnp.ones(3)))
     >>> cell.read(params, state).shape
     (5,)
 
@@ -41,7 +41,9 @@ def stack(*cells: Cell) -> Cell:
 
     return Cell(
         init=lambda key: tuple(c.init(k) for c, k in zip(cells, jax.random.split(key, len(cells)), strict=True)),
-        start=lambda params, batch_shape=(): tuple(c.start(p, batch_shape) for c, p in zip(cells, params, strict=True)),
+        initial_state=lambda params, batch_shape=(): tuple(
+            c.initial_state(p, batch_shape) for c, p in zip(cells, params, strict=True)
+        ),
         step=step,
         encode=lambda params, xs: cells[0].encode(params[0], xs),
         read=lambda params, state: cells[-1].read(params[-1], state[-1]),
@@ -76,7 +78,7 @@ def bidirectional(forward: Cell, backward: Cell, params, xs, *, mask=None) -> ja
     batch_shape = jnp.shape(jax.tree.leaves(xs)[0])[1:-1]
 
     def run(cell, params, reverse):
-        state = cell.start(params, batch_shape)
+        state = cell.initial_state(params, batch_shape)
         return cell.read(params, unroll(cell, params, state, xs, mask=mask, reverse=reverse)[1])
 
     return jnp.concatenate([run(forward, params[0], False), run(backward, params[1], True)], axis=-1)

@@ -57,7 +57,7 @@ def gated(
 
     return Cell(
         init=init,
-        start=lambda params, batch_shape=(): state(
+        initial_state=lambda params, batch_shape=(): state(
             jnp.zeros((*batch_shape, n), jnp.promote_types(params.w_h.dtype, jnp.float32))
         ),
         step=partial(step, maps),
@@ -82,7 +82,7 @@ def rnn(n_in: int, n: int, *, activation=jnp.tanh, w_h=initial.orthogonal()) -> 
 
     >>> cell = rnn(3, 4)
     >>> params = cell.init(jax.random.key(0))
-    >>> cell.step(params, cell.start(params), cell.encode(params, jnp.ones(3))).shape
+    >>> cell.step(params, cell.initial_state(params), cell.encode(params, jnp.ones(3))).shape
     (4,)
 
     References: Elman (1990).
@@ -113,7 +113,7 @@ def lstm(n_in: int, n: int, *, forget_bias: float = 1.0, w_h=initial.orthogonal(
 
     >>> cell = lstm(3, 4)
     >>> params = cell.init(jax.random.key(0))
-    >>> cell.step(params, cell.start(params), cell.encode(params, jnp.ones(3))).c.shape
+    >>> cell.step(params, cell.initial_state(params), cell.encode(params, jnp.ones(3))).c.shape
     (4,)
 
     References: Hochreiter and Schmidhuber (1997); Gers, Schmidhuber and Cummins (2000); Jozefowicz,
@@ -149,7 +149,7 @@ def gru(n_in: int, n: int, *, reset_after: bool = False, w_h=initial.orthogonal(
 
     >>> cell = gru(3, 4)
     >>> params = cell.init(jax.random.key(0))
-    >>> cell.step(params, cell.start(params), cell.encode(params, jnp.ones(3))).shape
+    >>> cell.step(params, cell.initial_state(params), cell.encode(params, jnp.ones(3))).shape
     (4,)
 
     References: Cho et al. (2014).

@@ -41,7 +41,7 @@ def mingru(n_in: int, n: int) -> Cell:
 
     >>> cell = mingru(3, 4)
     >>> params = cell.init(jax.random.key(0))
-    >>> cell.step(params, cell.start(params), cell.encode(params, jnp.ones(3))).shape
+    >>> cell.step(params, cell.initial_state(params), cell.encode(params, jnp.ones(3))).shape
     (4,)
 
     References: Feng, Tung, Ahmed, Bengio and Hajimirsadeghi (2024).
@@ -73,7 +73,7 @@ def diagonal(n_in: int, n: int) -> Cell:
 
     >>> cell = diagonal(3, 4)
     >>> params = cell.init(jax.random.key(0))
-    >>> cell.step(params, cell.start(params), cell.encode(params, jnp.ones(3))).shape
+    >>> cell.step(params, cell.initial_state(params), cell.encode(params, jnp.ones(3))).shape
     (4,)
 
     References: Gupta, Mehta and Berant (2022); Orvieto et al. (2023) for the start values.
@@ -98,7 +98,7 @@ def _linear(n_in, n, init, encode, gates=None) -> Cell:
     def start(params, batch_shape=()):
         return jnp.zeros((*batch_shape, n), jnp.promote_types(params.w_x.dtype, jnp.float32))
 
-    return Cell(init=init, start=start, step=affine, encode=encode, gates=gates)
+    return Cell(init=init, initial_state=start, step=affine, encode=encode, gates=gates)
 
 
 def _weights(key, n_in, size):

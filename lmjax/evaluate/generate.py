@@ -106,7 +106,7 @@ def _read_prompt(lm, params, prompt):
     tokens = np.asarray(prompt, np.int32)
     if tokens.ndim != 1 or not len(tokens):
         raise ValueError(f"prompt: one sequence of at least one token, got shape {tokens.shape}")
-    return _advance(lm, params, lm.cell.start(params.cell), tokens)
+    return _advance(lm, params, lm.cell.initial_state(params.cell), tokens)
 
 
 @partial(jax.jit, static_argnames="lm")

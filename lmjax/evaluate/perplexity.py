@@ -62,7 +62,7 @@ def perplexity(
     """
     begin = time.perf_counter()
     vocab_size = jax.eval_shape(lambda p: _next_shape(lm, p), params).shape[-1]
-    state = lm.cell.start(params.cell, (lanes,))
+    state = lm.cell.initial_state(params.cell, (lanes,))
     losses, tokens = [], 0  # losses stay on the device until the end: no batch waits for the one before
     for batch in contiguous(ids, lanes=lanes, steps=steps, start=start):
         if (bad := batch.targets.max()) >= vocab_size or batch.targets.min() < 0:
@@ -76,7 +76,7 @@ def perplexity(
 
 
 def _next_shape(lm, params):
-    return lm.head.log_probs(params, lm.cell.read(params.cell, lm.cell.start(params.cell)))
+    return lm.head.log_probs(params, lm.cell.read(params.cell, lm.cell.initial_state(params.cell)))
 
 
 @partial(jax.jit, static_argnames="lm")

@@ -27,13 +27,13 @@ def from_linen(module, n_in: int) -> Cell:
     >>> import flax.linen as nn, jax.numpy as jnp
     >>> cell = from_linen(nn.GRUCell(4), 3)
     >>> params = cell.init(jax.random.key(0))
-    >>> cell.step(params, cell.start(params), jnp.ones(3)).shape
+    >>> cell.step(params, cell.initial_state(params), jnp.ones(3)).shape
     (4,)
     """
     carry = lambda batch_shape: module.initialize_carry(jax.random.key(0), (*batch_shape, n_in))
     return Cell(
         init=lambda key: module.init(key, carry(()), jnp.zeros(n_in))["params"],
-        start=lambda params, batch_shape=(): carry(batch_shape),
+        initial_state=lambda params, batch_shape=(): carry(batch_shape),
         step=lambda params, state, x: module.apply({"params": params}, state, x)[0],
         read=lambda params, state: jax.tree.leaves(state)[-1],
     )
@@ -54,7 +54,7 @@ def from_nnx(make, n_in: int) -> Cell:
     >>> import flax.nnx as nnx, jax.numpy as jnp
     >>> cell = from_nnx(lambda rngs: nnx.GRUCell(3, 4, rngs=rngs), 3)
     >>> params = cell.init(jax.random.key(0))
-    >>> cell.step(params, cell.start(params), jnp.ones(3)).shape
+    >>> cell.step(params, cell.initial_state(params), jnp.ones(3)).shape
     (4,)
     """
     from flax import nnx
@@ -75,7 +75,7 @@ def from_nnx(make, n_in: int) -> Cell:
 
     return Cell(
         init=lambda key: nnx.to_pure_dict(nnx.state(make(nnx.Rngs(params=key)), nnx.Param)),
-        start=lambda params, batch_shape=(): carry(batch_shape),
+        initial_state=lambda params, batch_shape=(): carry(batch_shape),
         step=lambda params, state, x: bind(params)(state, x)[0],
         read=lambda params, state: jax.tree.leaves(state)[-1],
     )

@@ -85,7 +85,7 @@ def log_prob(lm: LanguageModel, params: Params, state, tokens, targets):
     Args:
         lm: the model.
         params: its parameters.
-        state: s_0, e.g. `lm.cell.start(params.cell, (B,))`.
+        state: s_0, e.g. `lm.cell.initial_state(params.cell, (B,))`.
         tokens: int `[T, B]` (or `[T]`): the inputs.
         targets: int of the same shape: the token that follows each input.
 

@@ -35,7 +35,7 @@ def mixture(*lms: LanguageModel) -> LanguageModel:
     >>> from lmjax import cells, models
     >>> lm = mixture(models.recurrent(cells.rnn(4, 4), vocab_size=10), models.ngram.ngram(10, 3, eos=0))
     >>> params = lm.init(jax.random.key(0))
-    >>> logp = models.next_log_probs(lm, params, lm.cell.start(params.cell))
+    >>> logp = models.next_log_probs(lm, params, lm.cell.initial_state(params.cell))
     >>> float(jnp.exp(logp).sum().round(5))
     1.0
 
@@ -63,7 +63,7 @@ def mixture(*lms: LanguageModel) -> LanguageModel:
 
     cell = Cell(
         init=lambda key: init(key).cell,
-        start=lambda params, batch_shape=(): each("start", params, [batch_shape] * len(lms)),
+        initial_state=lambda params, batch_shape=(): each("initial_state", params, [batch_shape] * len(lms)),
         step=lambda params, state, x: each("step", params, state, x),
         encode=lambda params, xs: each("encode", params, xs),
         read=lambda params, states: each("read", params, states),

@@ -57,7 +57,7 @@ def recurrent(
             raise ValueError(f"recurrent: dropout.{name} must be in [0, 1), got {rate}")
 
     def features(params):
-        return cell.read(params, cell.start(params))
+        return cell.read(params, cell.initial_state(params))
 
     n = jax.eval_shape(lambda key: features(cell.init(key)), jax.random.key(0)).shape[-1]
     size = n if n_embed is None else n_embed

@@ -76,7 +76,7 @@ def start_params(lm: LanguageModel, key):
 
 def rewind(lm: LanguageModel, state: TrainState, lanes: int) -> TrainState:
     """Return the state with a cell that has read nothing, in buffers of its own (`step` donates them)."""
-    return state._replace(carry=jax.tree.map(jnp.copy, lm.cell.start(state.params.cell, (lanes,))))
+    return state._replace(carry=jax.tree.map(jnp.copy, lm.cell.initial_state(state.params.cell, (lanes,))))
 
 
 @partial(jax.jit, static_argnames=("lm", "transform", "reset"), donate_argnames="state")
@@ -98,7 +98,7 @@ def step(
     """
     k_reset, k_loss = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step))
     anew = jax.random.bernoulli(k_reset, reset, batch.inputs.shape[1:])
-    fresh = lm.cell.start(state.params.cell, anew.shape)
+    fresh = lm.cell.initial_state(state.params.cell, anew.shape)
     carry = jax.tree.map(partial(select, anew), fresh, state.carry)
 
     whole = state.params, state.opt

@@ -27,7 +27,7 @@ def _user_cell():
 
     return Cell(
         init=lambda key: {"a": jnp.full(4, 0.8), "u": jax.random.normal(key, (N_IN, 4)), "w_h": jnp.eye(4) + 0.1},
-        start=lambda params, batch_shape=(): {
+        initial_state=lambda params, batch_shape=(): {
             "slow": jnp.zeros((*batch_shape, 4)),
             "fast": jnp.ones((*batch_shape, 4)),
             "count": jnp.zeros(batch_shape, int),
@@ -89,7 +89,7 @@ def make(name, length=T, seed=0):
     keys = jax.random.split(jax.random.key(seed), 4)
     params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(keys[1], jnp.shape(p)), cell.init(keys[0]))
     xs, ys = jax.random.normal(keys[2], (length, N_IN)), jax.random.normal(keys[3], (length, 2))
-    return Case(cell, params, cell.start(params), xs, squared_error, ys)
+    return Case(cell, params, cell.initial_state(params), xs, squared_error, ys)
 
 
 class Derivatives(NamedTuple):

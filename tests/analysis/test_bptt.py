@@ -36,7 +36,7 @@ def test_embedding_and_tied_output_weights_of_a_batch_with_padding(key):
     inner = cells.gru(3, 3)
     cell = Cell(
         init=lambda key: {"e": jax.random.normal(key, (7, 3)), "cell": inner.init(key)},
-        start=lambda params, batch_shape=(): inner.start(params["cell"], batch_shape),
+        initial_state=lambda params, batch_shape=(): inner.initial_state(params["cell"], batch_shape),
         step=lambda params, state, x: inner.step(params["cell"], state, x),
         encode=lambda params, tokens: inner.encode(params["cell"], params["e"][tokens]),
     )
@@ -47,7 +47,7 @@ def test_embedding_and_tied_output_weights_of_a_batch_with_padding(key):
     params = cell.init(key)
     tokens = jax.random.randint(key, (6, 2), 0, 7)
     mask = jnp.ones((5, 2), bool).at[3:, 1].set(False)
-    run = cell, params, cell.start(params, (2,)), tokens[:-1]
+    run = cell, params, cell.initial_state(params, (2,)), tokens[:-1]
 
     def total(untied):
         def body(h, at_t):
@@ -64,7 +64,7 @@ def test_embedding_and_tied_output_weights_of_a_batch_with_padding(key):
 
 def test_contributions_in_float32_keep_range():
     """A gradient of e^-277 at the first step, and of 1e-30 in all: norms in logs, shares that sum to one."""
-    cell = Cell(init=None, start=None, step=lambda p, h, x: p["a"] * h + p["u"] * x)
+    cell = Cell(init=None, initial_state=None, step=lambda p, h, x: p["a"] * h + p["u"] * x)
     params = {"a": jnp.float32(0.5), "u": jnp.float32(1), "unused": jnp.zeros(2, jnp.float32)}
     length = 400
     weights = jnp.zeros(length, jnp.float32).at[-1].set(1e-30)
@@ -168,7 +168,7 @@ def test_the_two_paths_are_the_two_halves_of_the_jacobian(some):
     if some == "stack":
         case = case._replace(cell=cells.stack(cells.lstm(3, 2), cells.lstm(2, 2)))
         params = case.cell.init(jax.random.key(0))
-        case = case._replace(params=params, state=case.cell.start(params))
+        case = case._replace(params=params, state=case.cell.initial_state(params))
     whole, *halves = (
         analysis.step_jacobians(analysis.detach(case.cell, *n), *case.run[1:]) for n in ((), names[:1], names[1:])
     )

@@ -85,13 +85,13 @@ def test_both_ways_of_a_bidirectional_encoder():
                 s = jax.tree.map(jnp.add, cell.step(p, s, at_t[0]), at_t[1])
                 return s, s
 
-            return jax.lax.scan(body, cell.start(p), (cell.encode(p, xs), shifts))[1]
+            return jax.lax.scan(body, cell.initial_state(p), (cell.encode(p, xs), shifts))[1]
 
         flip = lambda tree: jax.tree.map(lambda v: v[::-1], tree)
         states = run(forward, params[0], xs, shifts[0]), flip(run(backward, params[1], flip(xs), flip(shifts[1])))
         return jax.vmap(loss, (None, 0, 0))(params, states, jnp.ones((5, 1)))
 
-    zeros = jnp.zeros((5, 3)), jax.tree.map(lambda s: jnp.zeros((5, *s.shape)), backward.start(params[1]))
+    zeros = jnp.zeros((5, 3)), jax.tree.map(lambda s: jnp.zeros((5, *s.shape)), backward.initial_state(params[1]))
     expected = jax.jit(jax.jacrev(losses))(zeros)
     np.testing.assert_allclose(maps[0].log_norm, log_norm(expected[0]), atol=1e-10)
     np.testing.assert_allclose(maps[1].log_norm, log_norm(jnp.concatenate(expected[1], -1)), atol=1e-10)
@@ -107,7 +107,7 @@ def test_sequences_of_a_batch_keep_their_own_norms_and_masks(some):
     case = make(some)
     mask = jnp.array([[1, 1, 1, 1, 0], [1, 0, 1, 0, 0]], bool).T
     xs, ys = jnp.stack([case.xs, -case.xs], 1), jnp.stack([case.ys, -case.ys], 1)
-    state = case.cell.start(case.params, (2,))
+    state = case.cell.initial_state(case.params, (2,))
     loss = jax.vmap(case.loss, (None, 0, 0))
     padded = jnp.where(mask[..., None], xs, jnp.nan), loss, jnp.where(mask[..., None], ys, jnp.nan)
     flow = analysis.state_gradients(case.cell, case.params, state, *padded, mask=mask)
@@ -124,7 +124,7 @@ def test_sequences_of_a_batch_keep_their_own_norms_and_masks(some):
         analysis.state_gradients(case.cell, case.params, state, xs, lambda *a: loss(*a).sum(), ys, mask=mask)
 
 
-DECAY = Cell(init=None, start=None, step=lambda a, h, x: a * h + x)
+DECAY = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
 
 
 def weighted(a, h, weight):

@@ -14,7 +14,7 @@ T, B, N_IN, N = 7, 3, 4, 5
 
 def run(cell, key, mask=None):
     params = jax.tree.map(lambda p: 1.5 * p, cell.init(key))
-    state = cell.start(params, (B,))
+    state = cell.initial_state(params, (B,))
     xs = jax.random.normal(key, (T, B, N_IN))
     return params, state, xs, unroll(cell, params, state, xs, mask=mask)[1]
 
@@ -82,7 +82,7 @@ def test_without_weights_the_forget_bias_sets_the_time_constant(key, bias):
     cell = cells.lstm(N_IN, N, forget_bias=bias)
     params = cell.init(key)
     params = params._replace(w_h=0 * params.w_h, w_x=0 * params.w_x)
-    gates = gate_values(cell, params, cell.start(params), jnp.ones((T, N_IN)))
+    gates = gate_values(cell, params, cell.initial_state(params), jnp.ones((T, N_IN)))
     np.testing.assert_allclose(time_constants(gates["f"]), 1 / jnp.log1p(jnp.exp(-bias)), rtol=1e-12)
     share = gate_saturation(gates["f"])
     np.testing.assert_array_equal(share.left + share.right, np.full(N, float(bias == 5.0)))

@@ -34,6 +34,6 @@ def test_a_padded_step_is_the_identity_whatever_it_holds(some):
 def test_a_batch_is_a_vmap():
     case = make("lstm")
     xs = jnp.stack([case.xs, -case.xs], 1)
-    state = case.cell.start(case.params, (2,))
+    state = case.cell.initial_state(case.params, (2,))
     batched = jax.vmap(analysis.step_jacobians, (None, None, 0, 1), 1)(case.cell, case.params, state, xs)
     np.testing.assert_allclose(batched[:, 0], analysis.step_jacobians(*case.run), atol=1e-14)

@@ -8,9 +8,9 @@ from brute import make
 from lmjax import analysis
 from lmjax.cell import Cell, scan
 
-LOGISTIC = Cell(init=None, start=None, step=lambda r, s, x: r * s * (1 - s))
-HENON = Cell(init=None, start=None, step=lambda p, s, x: jnp.stack([1 - p[0] * s[0] ** 2 + s[1], p[1] * s[0]]))
-LINEAR = Cell(init=None, start=None, step=lambda w, h, x: h @ w + x)
+LOGISTIC = Cell(init=None, initial_state=None, step=lambda r, s, x: r * s * (1 - s))
+HENON = Cell(init=None, initial_state=None, step=lambda p, s, x: jnp.stack([1 - p[0] * s[0] ** 2 + s[1], p[1] * s[0]]))
+LINEAR = Cell(init=None, initial_state=None, step=lambda w, h, x: h @ w + x)
 
 
 def test_logistic_map_at_4(key):
@@ -69,7 +69,7 @@ def test_it_is_differentiable_so_that_it_can_be_a_regulariser(key):
 
 def test_standard_errors_are_those_of_independent_steps():
     """J_t = exp(noise): the exponent is a mean of independent normals, whose error is known."""
-    cell = Cell(init=None, start=None, step=lambda p, s, x: s * jnp.exp(x))
+    cell = Cell(init=None, initial_state=None, step=lambda p, s, x: s * jnp.exp(x))
     run = lambda key: analysis.lyapunov_spectrum(
         cell, 0.0, jnp.ones(1), 0.3 * jax.random.normal(key, (900,)) - 0.5, key=key
     )

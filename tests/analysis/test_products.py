@@ -48,7 +48,7 @@ def test_product_norms_in_float32_at_lag_10_000(gain):
     cell = cells.rnn(4, 4)
     xs = 0.5 * jax.random.normal(jax.random.key(0), (10_000, 4))
     params = cell.init(jax.random.key(1))
-    factors = gain * analysis.step_jacobians(cell, params, cell.start(params), xs).astype("float32")
+    factors = gain * analysis.step_jacobians(cell, params, cell.initial_state(params), xs).astype("float32")
     with np.errstate(all="ignore"):
         assert not 0 < abs(reduce(np.matmul, np.asarray(factors))).max() < np.inf
     for ord, exact in zip(("fro", 2), exact_log_norms(factors), strict=True):
@@ -58,7 +58,7 @@ def test_product_norms_in_float32_at_lag_10_000(gain):
 
 
 def test_an_orthogonal_linear_cell_keeps_its_norm_for_10_000_steps(key):
-    cell = Cell(init=None, start=None, step=lambda w, h, x: h @ w + x)
+    cell = Cell(init=None, initial_state=None, step=lambda w, h, x: h @ w + x)
     w = jax.random.orthogonal(key, 4, dtype=jnp.float32)
     jacobians = analysis.step_jacobians(cell, w, jnp.zeros(4, w.dtype), jnp.zeros((10_000, 4), w.dtype))
     np.testing.assert_allclose(analysis.jacobian_product_norms(jacobians, ord=2, starts=FIRST).log[0], 0, atol=1e-3)

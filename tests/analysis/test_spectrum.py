@@ -59,7 +59,7 @@ def test_a_defective_matrix_is_refused_in_words(n):
 def test_pascanus_bounds_hold_on_the_run(activation, gain, key):
     cell = cells.rnn(3, 6, activation=activation, w_h=cells.initial.orthogonal(gain))
     params, xs = cell.init(key), jax.random.normal(key, (20, 3))
-    run = cell, params, cell.start(params), xs
+    run = cell, params, cell.initial_state(params), xs
     bounds, jacobians = analysis.pascanu_bounds(*run), analysis.step_jacobians(*run)
     norms = np.linalg.norm(jacobians, 2, axis=(1, 2))
     np.testing.assert_allclose(bounds.largest_singular_value, gain)

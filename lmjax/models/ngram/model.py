@@ -188,7 +188,7 @@ def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
     >>> from lmjax.models.ngram import count, index, mle
     >>> model = index(mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0)))
     >>> lm, params = ngram(4, 2, eos=0), Params((), (), model)
-    >>> jnp.exp(next_log_probs(lm, params, lm.cell.step((), lm.cell.start(()), 1))).round(3).tolist()
+    >>> jnp.exp(next_log_probs(lm, params, lm.cell.step((), lm.cell.initial_state(()), 1))).round(3).tolist()
     [0.0, 0.0, 0.5, 0.5]
     """
 
@@ -225,7 +225,7 @@ def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
         log_prob=score,
         loss=lambda params, history, token, key: -score(params, history, token),
     )
-    cell = Cell(init=lambda key: (), start=start, step=step)
+    cell = Cell(init=lambda key: (), initial_state=start, step=step)
     return LanguageModel(lambda key: Params((), (), init(key)), lambda params, tokens: tokens, cell, head)
 
 

@@ -1,0 +1,5 @@
+"""Running a cell over time."""
+
+from lmjax.cell import Gradients, record, scan, unroll
+
+__all__ = ["Gradients", "record", "scan", "unroll"]
