@@ -1,8 +1,21 @@
-"""Exact products on every backend."""
+"""Precision of matrix products: of the operands, and of the sums."""
 
 from functools import wraps
 
 import jax
+import jax.numpy as jnp
+
+__all__ = ["full_precision", "matmul"]
+
+
+def matmul(x, w):
+    """Multiply in the precision of the weights w, and add up in float32 at least.
+
+    >>> matmul(jnp.ones((2, 3)), jnp.ones((3, 4), jnp.bfloat16)).dtype.name
+    'float32'
+    """
+    wide = jnp.promote_types(w.dtype, jnp.float32)
+    return jnp.matmul(x.astype(w.dtype), w, preferred_element_type=wide)
 
 
 def full_precision(f):

@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-__all__ = ["add", "combine", "is_floating", "partition", "where"]
+__all__ = ["add", "combine", "is_floating", "partition", "shift", "vary_alike", "where"]
 
 
 def is_floating(x) -> bool:
@@ -38,3 +39,29 @@ def where(mask, tree, other):
         return jnp.where(mask.reshape(mask.shape + (1,) * (jnp.ndim(x) - mask.ndim)), x, y)
 
     return jax.tree.map(choose, tree, other)
+
+
+def shift(first, sequence, reverse: bool = False):
+    """Return x_{t-1} for every t of a sequence x_1..x_T, given x_0; from the other end, x_{t+1}.
+
+    >>> shift(jnp.zeros(()), jnp.array([1.0, 2.0, 3.0])).tolist()
+    [0.0, 1.0, 2.0]
+    """
+
+    def moved(x, xs):
+        x = jnp.asarray(x, xs.dtype)[None]
+        return jnp.concatenate([xs, x])[1:] if reverse else jnp.concatenate([x, xs])[:-1]
+
+    return jax.tree.map(moved, first, sequence)
+
+
+def vary_alike(tree):
+    """Let all leaves vary over the mesh axes that any of them varies over; for `jax.shard_map`.
+
+    The state that a loop carries and the parameters are mostly the same on every device, the inputs
+    are not. Made alike before a loop, their gradients are added up over devices once, after it.
+    """
+    varying = lambda x: jax.typeof(x).manual_axis_type.varying
+    axes = frozenset().union(*map(varying, jax.tree.leaves(tree)))
+    missing = lambda x: tuple(axes - varying(x))
+    return jax.tree.map(lambda x: lax.pcast(x, missing(x), to="varying") if missing(x) else x, tree)

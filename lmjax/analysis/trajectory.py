@@ -1,4 +1,4 @@
-"""One run of a cell, laid out so that every step can be linearised by itself."""
+"""One run of a cell with the derivative of every step, as the backward pass through time keeps it."""
 
 from __future__ import annotations
 
@@ -8,57 +8,66 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lmjax.cell import _before, _check, _converted, _padded, _split, scan
-from lmjax.maps import join, select
+from lmjax.tree import combine, partition, shift, where
+from lmjax.unroll.backward import run_linearised
+from lmjax.unroll.reference import check_arguments, masked
 
-__all__ = ["Trajectory", "direct_gradients", "trajectory"]
+__all__ = ["Trajectory", "direct_gradients", "step_loss", "trajectory"]
 
 
 class Trajectory(NamedTuple):
     """The steps s_t = step(params, s_{t-1}, input_t, valid_t) of one run; a padded step is the identity."""
 
     step: Callable  # params, state, input, valid -> state
-    params: Any
+    derivative: Callable  # what `steps` holds at t -> (dparams, ds_{t-1}, dinput_t) -> ds_t
+    like: Any  # types of its arguments' floating leaves
+    steps: Any  # what the derivative of each step is made of, every leaf `[T, ...]`
     previous: Any  # s_{t-1}   [T, ...]
     states: Any  # s_t         [T, ...]
     inputs: Any  # encode(params, xs)   [T, ...]
     mask: jax.Array | None  # [T] or [T, B]
 
-    @property
-    def steps(self):
-        """What varies with t: `(s_{t-1}, input_t, valid_t)`, every leaf `[T, ...]`."""
-        return self.previous, self.inputs, self.mask
-
     def pullback(self, at_t) -> Callable:
-        """Return ds_t -> (dparams, ds_{t-1}, dinput_t), the transpose of the step linearised at t."""
-        previous, x, valid = at_t
-        (params, params_int), (state, state_int), (x, x_int) = _split(self.params[0]), _split(previous), _split(x)
-
-        def step(params, state, x):
-            params = join(params, params_int), self.params[1]
-            return _split(self.step(params, join(state, state_int), join(x, x_int), valid))[0]
-
-        return jax.vjp(step, params, state, x)[1]
+        """Return ds_t -> (dparams, ds_{t-1}, dinput_t), the derivative at t transposed."""
+        return jax.linear_transpose(self.derivative(at_t), *self.like)
 
     def pushforward(self, at_t) -> Callable:
-        """Return ds_{t-1} -> ds_t, the step linearised at t."""
-        previous, x, valid = at_t
-        floats, others = _split(previous)
-        step = lambda s: _split(self.step(self.params, join(s, others), x, valid))[0]
-        return lambda tangent: jax.jvp(step, (floats,), (tangent,))[1]
+        """Return ds_{t-1} -> ds_t, the derivative at t."""
+        params, _, x = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), self.like)
+        return lambda tangent: self.derivative(at_t)(params, tangent, x)
 
 
 def trajectory(cell, params, state, xs, mask=None) -> Trajectory:
-    """Run a cell and keep what linearising its steps needs."""
-    _check(cell, params, state, xs, mask)
-    padded, padded_xs = _padded(cell, xs, mask)
-    (step, encode), converted = _converted(padded, params, state, padded_xs)
-    inputs = encode(converted, padded_xs)
-    _, states = scan(cell, params, state, xs, mask=mask)
-    previous = jax.tree.map(lambda first, s: _before(False, jnp.asarray(first, s.dtype), s), state, states)
-    if mask is None:
-        return Trajectory(lambda params, s, x, valid: step(params, s, x), converted, previous, states, inputs, None)
-    return Trajectory(lambda params, s, *at_t: step(params, s, at_t), converted, previous, states, *inputs)
+    """Run a cell, and keep the derivative of every step."""
+    check_arguments(cell, params, state, xs, mask)
+    with_mask, padded = masked(cell, xs, mask)
+    inputs = with_mask.encode(params, padded)
+    results, linearised, constants, residuals = run_linearised(
+        with_mask.step, False, params, state, inputs
+    )
+    _, states = results
+    unmasked = inputs if mask is None else inputs[0]
+    like_params, like_state, like_input = linearised.like
+
+    def step(params, state, x, valid):
+        return with_mask.step(params, state, x if mask is None else (x, valid))
+
+    def derivative(residuals):
+        linear = linearised.linear_map(constants, residuals)
+        if mask is None:
+            return linear
+        return lambda dparams, ds, dx: linear(dparams, ds, (dx, None))
+
+    return Trajectory(
+        step,
+        derivative,
+        (like_params, like_state, like_input if mask is None else like_input[0]),
+        residuals,
+        shift(state, states),
+        states,
+        unmasked,
+        mask,
+    )
 
 
 def step_loss(loss):
@@ -67,12 +76,13 @@ def step_loss(loss):
     def masked(params, state, y, valid):
         if valid is None:
             return jnp.asarray(loss(params, state, y))
-        value = jnp.asarray(loss(params, state, jax.tree.map(lambda v: select(valid, v, jnp.zeros_like(v)), y)))
+        y = where(valid, y, jax.tree.map(jnp.zeros_like, y))
+        value = jnp.asarray(loss(params, state, y))
         if value.ndim < valid.ndim:
             raise ValueError(
                 f"loss: with a mask [T, B] it must give one number a sequence, {valid.shape}, got shape {value.shape}"
             )
-        return select(valid, value, 0)
+        return where(valid, value, 0)
 
     return masked
 
@@ -87,8 +97,8 @@ def direct_gradients(loss, params, states, ys, mask=None):
     """
 
     def at_t(state, y, valid):
-        floats, others = _split(state)
-        value, pull = jax.vjp(lambda s: step_loss(loss)(params, join(s, others), y, valid), floats)
+        floats, others = partition(state)
+        value, pull = jax.vjp(lambda s: step_loss(loss)(params, combine(s, others), y, valid), floats)
         return value, pull(jnp.ones_like(value))[0]
 
     return jax.vmap(at_t)(states, ys, mask)

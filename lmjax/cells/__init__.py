@@ -1,19 +1,24 @@
-"""Recurrent cells and their combinators."""
+"""Recurrent cells, one file a cell, and their combinators."""
 
 from lmjax.cell import Cell
 from lmjax.cells import initial
-from lmjax.cells.compose import bidirectional, stack
-from lmjax.cells.gated import LSTMState, gated, gru, lstm, rnn
-from lmjax.cells.linear import Diagonal, MinGRU, diagonal, mingru
+from lmjax.cells.bidirectional import bidirectional
+from lmjax.cells.diagonal import Diagonal, diagonal
+from lmjax.cells.gru import gru
+from lmjax.cells.linear import Linear
+from lmjax.cells.lstm import LSTMState, lstm
+from lmjax.cells.minimal import MinGRU, mingru
+from lmjax.cells.rnn import rnn
+from lmjax.cells.stack import stack
 
 __all__ = [
     "Cell",
     "Diagonal",
     "LSTMState",
+    "Linear",
     "MinGRU",
     "bidirectional",
     "diagonal",
-    "gated",
     "gru",
     "initial",
     "lstm",

@@ -1,105 +1,50 @@
-"""Cells that are linear in the state: their gates see the input alone, so that time can be run in parallel."""
+"""The linear maps of the lecture's cells, z = x W_x + h W_h + b."""
 
-from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import sigmoid
 
-from lmjax.cell import Cell, affine
-from lmjax.maps import _dot
-
-__all__ = ["Diagonal", "MinGRU", "diagonal", "mingru"]
+__all__ = ["Linear", "check_sizes", "init_linear", "uniform", "zero_state"]
 
 
-class MinGRU(NamedTuple):
-    """Parameters of a minimal GRU."""
+class Linear(NamedTuple):
+    """Parameters of z = x W_x + h W_h + b; blocks of n, one a gate, lie side by side."""
 
-    w_x: jax.Array  # [n_in, 2 n]  blocks [z h~]
-    b: jax.Array  # [2 n]
-
-
-class Diagonal(NamedTuple):
-    """Parameters of a diagonal linear network."""
-
-    w_x: jax.Array  # [n_in, n]
-    b: jax.Array  # [n]
-    logit: jax.Array  # [n]  of the decay: a = sigmoid(logit)
+    w_x: jax.Array  # [n_in, k n]
+    w_h: jax.Array  # [n, k n]
+    b: jax.Array  # [k n]
 
 
-@cache
-def mingru(n_in: int, n: int) -> Cell:
-    """Return the minimal gated recurrent unit: a GRU without h_{t-1} in its gates.
-
-        z_t, h~_t = sigmoid(x_t W_z + b_z), x_t W + b
-        h_t = (1 - z_t) h_{t-1} + z_t h~_t
+def init_linear(key, n_in: int, n: int, *, blocks: int, w_h, biases=None) -> Linear:
+    """Draw the parameters: W_x uniform with variance 1 / n_in, W_h block by block, b constant.
 
     Args:
-        n_in: size of x_t.
-        n: size of h_t.
-
-    >>> cell = mingru(3, 4)
-    >>> params = cell.init(jax.random.key(0))
-    >>> cell.step(params, cell.initial_state(params), cell.encode(params, jnp.ones(3))).shape
-    (4,)
-
-    References: Feng, Tung, Ahmed, Bengio and Hajimirsadeghi (2024).
+        key: random key.
+        n_in: size of the input.
+        n: size of the hidden vector.
+        blocks: k.
+        w_h: initialiser of a block of W_h, see `lmjax.cells.initial`.
+        biases: value of each block's bias, zero if not given; there may be more of them than blocks.
     """
-
-    def encode(params, xs):
-        z, h = jnp.split(_dot(xs, params.w_x, params.w_x.dtype) + params.b, 2, -1)
-        return sigmoid(-z), sigmoid(z) * h
-
-    def gates(params, state, x):
-        a, _ = x
-        return {"z": 1 - a, "f": a}
-
-    return _linear(n_in, n, lambda key: MinGRU(_weights(key, n_in, 2 * n), jnp.zeros(2 * n)), encode, gates)
+    key_x, key_h = jax.random.split(key)
+    recurrent = [w_h(key, n) for key in jax.random.split(key_h, blocks)]
+    w_x = uniform(key_x, n_in, blocks * n)
+    biases = jnp.asarray(biases or [0.0] * blocks, w_x.dtype)
+    return Linear(w_x, jnp.concatenate(recurrent, axis=1), jnp.repeat(biases, n))
 
 
-@cache
-def diagonal(n_in: int, n: int) -> Cell:
-    """Return the diagonal linear network: each unit is a leaky integrator with a decay that it learns.
-
-        h_t = a h_{t-1} + x_t W_x + b,    a = sigmoid(logit) in (0, 1)^n
-
-    The Jacobian over k steps is diag(a)^k: what the lecture's proof says of a linear cell, unit by unit.
-    The decays start with a^2 uniform in (0, 1), the moduli of a random matrix's eigenvalues.
-
-    Args:
-        n_in: size of x_t.
-        n: size of h_t.
-
-    >>> cell = diagonal(3, 4)
-    >>> params = cell.init(jax.random.key(0))
-    >>> cell.step(params, cell.initial_state(params), cell.encode(params, jnp.ones(3))).shape
-    (4,)
-
-    References: Gupta, Mehta and Berant (2022); Orvieto et al. (2023) for the start values.
-    """
-
-    def init(key) -> Diagonal:
-        k_x, k_a = jax.random.split(key)
-        a = jax.random.uniform(k_a, (n,), minval=1e-3, maxval=1 - 1e-3) ** 0.5
-        return Diagonal(_weights(k_x, n_in, n), jnp.zeros(n), jnp.log(a / (1 - a)))
-
-    def encode(params, xs):
-        b = _dot(xs, params.w_x, params.w_x.dtype) + params.b
-        return jnp.broadcast_to(sigmoid(params.logit.astype(b.dtype)), b.shape), b
-
-    return _linear(n_in, n, init, encode)
+def uniform(key, n_in: int, n: int):
+    """Draw a matrix [n_in, n] whose entries are uniform with mean 0 and variance 1 / n_in."""
+    return jax.random.uniform(key, (n_in, n), minval=-1, maxval=1) * (3 / n_in) ** 0.5
 
 
-def _linear(n_in, n, init, encode, gates=None) -> Cell:
+def zero_state(w, n: int, batch_shape):
+    """Return h_0 = 0 in the precision of the weights w, and float32 at least."""
+    return jnp.zeros((*batch_shape, n), jnp.promote_types(w.dtype, jnp.float32))
+
+
+def check_sizes(n_in: int, n: int) -> None:
+    """Raise a ValueError where a size of a cell is not positive."""
     if n_in < 1 or n < 1:
         raise ValueError(f"cell: sizes must be at least 1, got n_in={n_in}, n={n}")
-
-    def start(params, batch_shape=()):
-        return jnp.zeros((*batch_shape, n), jnp.promote_types(params.w_x.dtype, jnp.float32))
-
-    return Cell(init=init, initial_state=start, step=affine, encode=encode, gates=gates)
-
-
-def _weights(key, n_in, size):
-    return jax.random.uniform(key, (n_in, size), minval=-1, maxval=1) * (3 / n_in) ** 0.5  # variance 1 / n_in

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import lmjax.cell
-from lmjax import cells, maps
-from lmjax.cell import Cell, _in_parallel, _in_sequence, affine, record, recurrent_weights, scan, unroll
+from lmjax import cells
+from lmjax.cell import Cell, affine, recurrent_weights
+from lmjax.unroll import associative, record, scan, unroll
 
 T, B, N_IN, N = 7, 3, 4, 5
 
@@ -93,23 +93,7 @@ def test_states_and_gradients_equal_the_plain_scan(name, way, key):
     chex.assert_trees_all_close(segmented, plain, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("sizes", [("FEW",), ("FEW", "MANY")], ids=" ".join)
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ["lstm", "gru", "gru reset after"])
-def test_the_way_of_many_weights_changes_nothing(name, way, sizes, key, monkeypatch):
-    for size in sizes:
-        monkeypatch.setattr(maps, size, 0)
-
-    def run(cell, params, state, xs, *, mask=None, reverse=False):
-        return maps.run(cell.maps, reverse, params, state, xs, mask)
-
-    arguments = CELLS[name], *problem(CELLS[name], key)
-    chex.assert_trees_all_close(
-        gradients(run, *arguments, **WAYS[way]), gradients(scan, *arguments, **WAYS[way]), rtol=1e-12, atol=1e-12
-    )
-
-
-BY_ROWS = {  # steps of a user's cell that treat each sequence of a batch by itself,
+STEPS = {  # of a user's cell
     "plain": lambda p, h, x: jnp.tanh(h @ p["w"] + x),
     "jitted": lambda p, h, x: jax.nn.silu(jnp.where(x > 0, h @ p["w"], h) + jax.nn.relu(x)),
     "product of a product": lambda p, h, x: jnp.tanh(jnp.tanh(h @ p["w"]) @ p["w"] + x),
@@ -122,8 +106,7 @@ BY_ROWS = {  # steps of a user's cell that treat each sequence of a batch by its
     "words": lambda p, h, x: jnp.tanh(h @ p["w"] + p["w"][jnp.argmax(x, -1)]),
     "heads": lambda p, h, x: jax.nn.softmax((h @ p["w"]).reshape(-1, N, 1) + x[:, None], 1).mean(-1),
     "a matrix each": lambda p, h, x: jnp.tanh(jnp.einsum("bi,bij->bj", h @ p["w"], h[:, :, None] * x[:, None])),
-}
-ACROSS = {  # and such as do not, or of which that is not known
+    # rows mixed, against the law of a cell: what `unroll` computes is right all the same
     "mean": lambda p, h, x: jnp.tanh((h - h.mean(0)) @ p["w"] + x),
     "other rows": lambda p, h, x: jnp.tanh(h[::-1] @ p["w"] + x),
     "rows as columns": lambda p, h, x: jnp.tanh((h @ p["w"]) * (p["w"] @ h.T).T + x),
@@ -144,29 +127,16 @@ ACROSS = {  # and such as do not, or of which that is not known
 
 @pytest.mark.parametrize("way", ["plain", "mask reverse"])
 @pytest.mark.parametrize("batch", [2, 5])  # N is 5 too
-@pytest.mark.parametrize("name", [*BY_ROWS, *ACROSS])
-def test_halves_of_the_batch_where_each_row_is_treated_by_itself(name, batch, way, key, monkeypatch):
-    cell = Cell(init=None, initial_state=None, step=(BY_ROWS | ACROSS)[name])
-    w, d, h, xs = (jax.random.normal(key, shape) for shape in [(N, N), (N,), (batch, N), (T, batch, N)])
-    way = WAYS[way] | ({"mask": jnp.arange(T)[:, None] < T - jnp.arange(batch)} if "mask" in way else {})
-    rows, by_parts = [], maps.by_parts
-    monkeypatch.setattr(maps, "by_parts", lambda loop, lanes, *args: rows.append(lanes) or by_parts(loop, lanes, *args))
-    ours, plain = (gradients(run, cell, {"w": w, "d": d}, h, xs, **way) for run in (unroll, scan))
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_of_every_kind(name, batch, way, key):
+    cell = Cell(init=None, initial_state=None, step=STEPS[name])
+    shapes = [(N, N), (N,), (batch, N), (T, batch, N)]
+    w, d, h, xs = (jax.random.normal(key, shape) for shape in shapes)
+    mask = jnp.arange(T)[:, None] < T - jnp.arange(batch)
+    way = WAYS[way] | ({"mask": mask} if "mask" in way else {})
+    params = {"w": w, "d": d}
+    ours, plain = (gradients(run, cell, params, h, xs, **way) for run in (unroll, scan))
     chex.assert_trees_all_close(ours, plain, rtol=1e-12, atol=1e-12)
-    assert set(rows) == {batch if name in BY_ROWS else 0}
-
-
-@pytest.mark.parametrize("by_rows", [True, False])
-def test_halves_of_the_batch_where_encode_treats_each_row_by_itself(by_rows, key, monkeypatch):
-    """Words are looked up and a mask `[T]` is every row's; a mean over the batch is not."""
-    embed = lambda w, xs: jnp.tanh(w[xs] if by_rows else w[xs] - w[xs].mean(1, keepdims=True)) @ w
-    cell = Cell(init=None, initial_state=None, step=lambda w, h, x: jnp.tanh(h @ w + x), encode=embed)
-    w, h, xs = jax.random.normal(key, (N, N)), jnp.ones((4, N)), jax.random.randint(key, (T, 4), 0, N)
-    rows, by_parts = [], maps.by_parts
-    monkeypatch.setattr(maps, "by_parts", lambda loop, lanes, *args: rows.append(lanes) or by_parts(loop, lanes, *args))
-    ours, plain = (gradients(run, cell, w, h, xs, mask=jnp.arange(T) < T - 1) for run in (unroll, scan))
-    chex.assert_trees_all_close(ours, plain, rtol=1e-12, atol=1e-12)
-    assert set(rows) == {4 * by_rows}
 
 
 @pytest.mark.parametrize(("length", "batch"), [(1, (B,)), (T, ()), (1, ()), (T, (0,)), (T, (1,)), (T, (2, B))])
@@ -262,7 +232,7 @@ def test_second_order_with_a_mask_and_two_batch_axes(key):
 
 
 @pytest.mark.parametrize(("length", "reverse"), [(1, False), (6, True), (7, False)])
-def test_a_linear_recurrence_in_parallel_is_the_one_in_sequence(length, reverse, key):
+def test_an_affine_recurrence_in_parallel_is_the_one_in_sequence(length, reverse, key):
     """What accelerators run, with its gradient and the gradient of that."""
 
     @partial(jax.jit, static_argnums=0)
@@ -274,11 +244,11 @@ def test_a_linear_recurrence_in_parallel_is_the_one_in_sequence(length, reverse,
     k = jax.random.split(key, 3)
     a = jax.random.uniform(k[0], (length, B, N)).at[0, 0].set(0)
     args = jax.random.normal(k[1], (B, N)), a, jax.random.normal(k[2], (length, B, N))
-    chex.assert_trees_all_close(results(_in_parallel, args), results(_in_sequence, args), rtol=1e-12, atol=1e-12)
+    chex.assert_trees_all_close(results(associative.in_parallel, args), results(associative.in_sequence, args), rtol=1e-12, atol=1e-12)
 
 
 def test_what_an_accelerator_runs(key, monkeypatch):
-    monkeypatch.setattr(lmjax.cell, "_solve", _in_parallel)
+    monkeypatch.setattr(associative, "choose", associative.in_parallel)
     cell = CELLS["mingru"]
     way = WAYS["mask reverse"]
     ours, plain = (
@@ -357,53 +327,18 @@ def test_equal_cells_share_one_trace(key):
 
 @pytest.mark.usefixtures("on_cpu")
 def test_no_weight_gradient_inside_the_loop(key):
-    """The loops hold the products with h, and those with dz, of half a batch; the weights' gradients come after."""
+    """The loops hold products with x and h, and with dz; the gradients of the weights come after."""
     cell, xs = CELLS["rnn"], jnp.ones((T, 4, N_IN))
     params = cell.init(key)
     state = cell.initial_state(params, (4,))
-    text = jax.jit(jax.grad(lambda p: loss(unroll, cell, p, state, xs))).lower(params).compile().as_text()
-    dots = [line for line in text.splitlines() if re.search(r"= f64\[[\d,]*\]\S* (dot|custom-call)\(", line)]
-    inside = [re.search(r"f64\[([\d,]*)\]", line)[1] for line in dots if "while/body" in line]
-    assert inside == [f"2,{N}"] * 4, inside
-    plain = jax.jit(jax.grad(lambda p: loss(scan, cell, p, state, xs))).lower(params).compile().as_text()
-    assert f"f64[{N},{N}]" in "".join(line for line in plain.splitlines() if " dot(" in line and "while/body" in line)
-
-
-@pytest.mark.usefixtures("on_cpu")
-@pytest.mark.parametrize(
-    "cell", [cells.lstm(N_IN, 32), cells.gru(N_IN, 32, reset_after=True)], ids=["lstm", "gru_after"]
-)
-def test_z_is_overwritten_not_copied(cell, key):
-    """dL/dz takes the place of z, each half in arrays of its own: no copy of that size, no second buffer beside it."""
-    params, state, xs = jax.tree.map(jnp.float32, problem(cell, key, 64, (8,)))
-    compiled = jax.jit(jax.grad(lambda p: loss(unroll, cell, p, state, xs))).lower(params).compile()
-    text, z = compiled.as_text(), 64 * 8 * 4 * 32
-    sizes = [math.prod(map(int, dims.split(","))) for dims in re.findall(r"= f32\[([\d,]+)\]\S* copy\(", text)]
-    assert max(sizes, default=0) < z / 4, sizes
-    carried = " ".join(re.findall(r"= \((.*)\) while\(", text))
-    assert "[65,4,32]" in carried and "[65,8,32]" not in carried, carried
-    assert compiled.memory_analysis().temp_size_in_bytes < 4 * 2.6 * z
-
-
-@pytest.mark.usefixtures("on_cpu")
-@pytest.mark.parametrize("name, block", [("rnn", 2**10), ("lstm", 2**12), ("user", 2**10)])
-def test_products_of_one_block_of_weights_get_another_of_zeros(name, block, key, monkeypatch):
-    """On a CPU, which else makes those of both halves of the batch one after the other; the results are the same."""
-    monkeypatch.setattr(maps, "BLOCK", block)
-    user = cells.rnn(N_IN, 32)._replace(maps=None)
-    cell = {"rnn": cells.rnn(N_IN, 32), "lstm": cells.lstm(N_IN, 32), "user": user}[name]
-    params, state, xs = problem(cell, key, T, (16,))
-    gradient = lambda run: jax.jit(jax.value_and_grad(lambda *args: loss(run, cell, *args), (0, 1, 2)))
-    compiled = gradient(unroll).lower(params, state, xs).compile()
-    chex.assert_trees_all_close(compiled(params, state, xs), gradient(scan)(params, state, xs), rtol=1e-12, atol=1e-12)
-    assert re.search(r"f64\[\d+,(40|136)\]", compiled.as_text())
-
-
-def test_what_the_gates_do_not_read_is_not_carried_back(key):
-    """Nothing comes through the gates to the h of an LSTM, nor to that of a vanilla cell."""
-    for name, reads in {"lstm": (False, True), "rnn": False, "gru": True}.items():
-        cell = CELLS[name]
-        assert maps._reads(cell.maps, cell.initial_state(cell.init(key))) == reads
+    gradient = lambda run: jax.jit(jax.grad(lambda p: loss(run, cell, p, state, xs)))
+    ours, plain = (gradient(run).lower(params).compile().as_text() for run in (unroll, scan))
+    is_product = lambda line: re.search(r"= f64\[[\d,]*\]\S* (dot|custom-call)\(", line)
+    dots = [line for line in ours.splitlines() if is_product(line) and "while/body" in line]
+    shapes = [re.search(r"f64\[([\d,]*)\]", line)[1] for line in dots]
+    assert set(shapes) == {f"4,{N}"} and len(shapes) == 3, shapes
+    inside = [line for line in plain.splitlines() if " dot(" in line and "while/body" in line]
+    assert f"f64[{N},{N}]" in "".join(inside)
 
 
 def test_what_is_kept_of_a_step(key):
@@ -430,10 +365,8 @@ def test_what_is_kept_of_a_step(key):
         assert sum(sizes) == count, (kept, sizes)
 
 
-@pytest.mark.parametrize("few", [0, 2**20])
-def test_what_weights_alone_give_is_made_once(few, key, monkeypatch):
-    """The product of two weights stands before the loops; in them there is one with the state of each part."""
-    monkeypatch.setattr(maps, "FEW", few)
+def test_what_weights_alone_give_is_hoisted(key):
+    """The product of two weights stands before the loops; in them there is one with the state."""
     step = lambda w, h, x: jnp.tanh(h @ jnp.sin(w @ w)[:, ::-1] + x)
     cell, w = Cell(init=None, initial_state=None, step=step), jax.random.normal(key, (N, N))
     state, xs = jnp.zeros((B, N)), jax.random.normal(key, (T, B, N))
@@ -452,14 +385,13 @@ def test_what_weights_alone_give_is_made_once(few, key, monkeypatch):
                 names = [inside.primitive.name for inside in equations(e.params["jaxpr"])]
                 yield [name for name in names if name in ("dot_general", "sin")]
 
-    halves = [["dot_general"] * 2] * 2 if few else []
-    assert sorted(loops(jax.make_jaxpr(squares(unroll))(w).jaxpr)) == [["dot_general"]] * 2 + halves
+    forward, backward = loops(jax.make_jaxpr(squares(unroll))(w).jaxpr)
+    assert forward == ["dot_general"]
+    assert "sin" not in backward
 
 
-@pytest.mark.parametrize("few", [0, 2**20])
-def test_products_keep_their_precision(few, key, monkeypatch):
+def test_products_keep_their_precision(key):
     """Weights in bfloat16 round no gradient of a state in float32; a precision that is asked for stays."""
-    monkeypatch.setattr(maps, "FEW", few)
     dot = partial(jnp.matmul, preferred_element_type=jnp.float32, precision="highest")
     step = lambda w, h, x: jnp.tanh(dot(h.astype(w.dtype), w) + x)
     cell, w = Cell(init=None, initial_state=None, step=step), jax.random.normal(key, (N, N)).astype(jnp.bfloat16)
