@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.tree_util import Partial
 
-from lmjax.tree import add, partition, shift
+from lmjax.tree import add, partition, shift, vary_alike
 from lmjax.unroll.residuals import Linearised, linearise
 
 __all__ = ["PLAIN", "Gradients", "Schedule", "run", "run_forward", "run_linearised"]
@@ -111,9 +111,10 @@ def backpropagate(
     direct = residuals, partition(ct_states)[0]
     ct_state, cts = lax.scan(body, partition(ct_final)[0], direct, length, reverse=not reverse)
     over_time = partial(jax.vmap, axis_size=length)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), linearised.like[1:])
+    nothing, _ = vary_alike((zeros, cts))
 
     def all_steps(params):
-        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), linearised.like[1:])
         return over_time(lambda residuals: derivative(residuals)(params, *nothing))(residuals)
 
     (ct_params,) = schedule.linear_transpose(all_steps, linearised.like[0])(cts)
