@@ -40,7 +40,7 @@ def sorted_ngrams(ids, order, eos, block):
     ids=st.lists(st.integers(0, 3), min_size=1, max_size=40), order=st.integers(2, 5), block=st.sampled_from([1, 3, 99])
 )
 def test_shorter_ngrams_are_read_off_the_longest(ids, order, block):
-    counts = external._assemble(sorted_ngrams(ids, order, 0, block), order, size=5, eos=0, folder=None)
+    counts = external.assemble(sorted_ngrams(ids, order, 0, block), order, size=5, eos=0, folder=None)
     assert_equal(counts, ng.count(ids, order, size=5, eos=0))
 
 
@@ -49,7 +49,7 @@ def test_shorter_ngrams_are_read_off_the_longest(ids, order, block):
 def test_windows_of_a_block_see_the_words_before(ids, order, block):
     previous, external.BLOCK = external.BLOCK, block
     try:
-        windows = [np.array(external._window(ids, i, order, 0)).T for i in range(0, len(ids), block)]
+        windows = [np.array(external.window(ids, i, order, 0)).T for i in range(0, len(ids), block)]
     finally:
         external.BLOCK = previous
     history, expected = [0] * order, []
@@ -84,7 +84,7 @@ def test_spark_counts_what_memory_counts(monkeypatch):
 
 
 def test_a_model_from_disk_is_the_same_model():
-    counts = external._assemble(
+    counts = external.assemble(
         sorted_ngrams(IDS.tolist(), 3, VOCAB.eos, 100), 3, size=len(VOCAB), eos=VOCAB.eos, folder=None
     )
     model = ng.modified_kneser_ney(counts)
