@@ -14,7 +14,7 @@ from lmjax.interop.arpa import read_arpa
 from lmjax.models import ngram as ng
 from lmjax.models.ngram import counts as counting
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 FALLBACK = (0.5, 1.0, 1.5)
 TEXTS = {name: ng.read_text(read_lines(GOLDEN / f"{name}.txt")) for name in ("story", "tiny")}
 METHODS = {
@@ -58,7 +58,8 @@ def test_modified_kneser_ney_is_that_of_lmplz(name):
     options = CASES[name] | ({"words": limit(vocab)} if "words" in CASES[name] else {})
     model = ng.index(ng.modified_kneser_ney(counts, **options))
     keep = ng.kept_words(counts, prune=options.get("prune", ()), words=options.get("words"))
-    assert words.symbols == tuple(symbol for symbol, kept in zip(vocab.symbols, keep, strict=True) if kept)
+    symbols = zip(vocab.symbols, keep, strict=True)
+    assert words.symbols == tuple(symbol for symbol, kept in symbols if kept)
     assert model.eos == golden.eos
     chex.assert_trees_all_equal(ng.index(ng.listing(model)), model)
     for ours, theirs in zip(model.levels, golden.levels, strict=True):
@@ -87,13 +88,16 @@ def spelled(counts):
     """The words of every n-gram, from the rows of their contexts."""
     grams = [[(w,) for w in counts.grams[0].word.tolist()]]
     for level in counts.grams[1:]:
-        grams.append([(*grams[-1][c], w) for c, w in zip(level.context.tolist(), level.word.tolist(), strict=True)])
+        pairs = zip(level.context.tolist(), level.word.tolist(), strict=True)
+        grams.append([(*grams[-1][c], w) for c, w in pairs])
     return grams
 
 
 @settings(deadline=None, max_examples=60)
 @given(
-    ids=st.lists(st.integers(0, 3), min_size=1, max_size=40), order=st.integers(1, 6), chunk=st.sampled_from([1, 4, 64])
+    ids=st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    order=st.integers(1, 6),
+    chunk=st.sampled_from([1, 4, 64]),
 )
 def test_counts_are_those_of_a_dictionary(ids, order, chunk):
     previous, counting.CHUNK = counting.CHUNK, chunk
@@ -160,7 +164,8 @@ def test_stupid_backoff_is_a_score():
         if len(gram) == 1:
             return grams[0].get(gram, 0) / tokens
         if gram in grams[len(gram) - 1]:
-            return grams[len(gram) - 1][gram] / sum(c for g, c in grams[len(gram) - 1].items() if g[:-1] == gram[:-1])
+            same = [c for g, c in grams[len(gram) - 1].items() if g[:-1] == gram[:-1]]
+            return grams[len(gram) - 1][gram] / sum(same)
         return 0.4 * score(gram[1:])
 
     the, book = (vocab.index[w] + 1 for w in ("the", "book"))
@@ -177,7 +182,8 @@ def test_maximum_likelihood_is_the_lectures_ratio():
     grams = brute_counts(ids, 3, vocab.eos)[2]
     logp = log_probs(ng.index(ng.mle(counts)), np.array([g[:2] for g in grams], np.int32))
     for (a, b, w), p in zip(grams, np.exp(logp), strict=True):
-        assert p[w - 1] == pytest.approx(grams[a, b, w] / sum(c for g, c in grams.items() if g[:2] == (a, b)), rel=1e-5)
+        total = sum(c for g, c in grams.items() if g[:2] == (a, b))
+        assert p[w - 1] == pytest.approx(grams[a, b, w] / total, rel=1e-5)
 
 
 def test_add_delta_is_the_lectures_ratio():
@@ -193,7 +199,8 @@ def test_add_delta_is_the_lectures_ratio():
 def test_kneser_ney_without_discount_is_maximum_likelihood():
     counts, vocab = count("story", 3)
     seen = histories(3, len(vocab))[5:]
-    kn, ml = (log_probs(ng.index(x), seen) for x in (ng.kneser_ney(counts, discount=0), ng.mle(counts)))
+    kn = log_probs(ng.index(ng.kneser_ney(counts, discount=0)), seen)
+    ml = log_probs(ng.index(ng.mle(counts)), seen)
     np.testing.assert_allclose(np.exp(kn), np.exp(ml), atol=1e-6)
 
 
@@ -207,7 +214,10 @@ def test_kneser_ney_is_the_equation():
     unigram = np.maximum(a - 0.75, 0) / a.sum() + 0.75 * (a > 0).sum() / a.sum() / V
     for h in range(0, V, 9):
         c = np.array([grams.get((h, w), 0) for w in range(1, V + 1)])
-        p = np.maximum(c - 0.75, 0) / c.sum() + 0.75 * (c > 0).sum() / c.sum() * unigram if c.sum() else unigram
+        p = unigram
+        if c.sum():
+            gamma = 0.75 * (c > 0).sum() / c.sum()
+            p = np.maximum(c - 0.75, 0) / c.sum() + gamma * unigram
         np.testing.assert_allclose(np.exp(log_probs(model, np.array([h], np.int32))), p, rtol=2e-5)
 
 
@@ -229,9 +239,8 @@ def test_discounts_are_those_of_chen_and_goodman():
     counts, _ = count("story", 1)
     n = np.bincount(counts.grams[0].seen[1:], minlength=5)
     y = n[1] / (n[1] + 2 * n[2])
-    np.testing.assert_allclose(
-        ng.discounts(counts)[0], [0, *[j - (j + 1) * y * n[j + 1] / n[j] for j in (1, 2, 3)]], 1e-6
-    )
+    expected = [0, *[j - (j + 1) * y * n[j + 1] / n[j] for j in (1, 2, 3)]]
+    np.testing.assert_allclose(ng.discounts(counts)[0], expected, 1e-6)
 
 
 def test_edges_are_right_or_refused():
@@ -241,7 +250,8 @@ def test_edges_are_right_or_refused():
     assert [len(grams.word) for grams in long.grams] == [4, 3, 2, 1, 0, 0, 0, 0, 0]
     model = ng.index(ng.modified_kneser_ney(long, fallback=FALLBACK))
     np.testing.assert_allclose(np.exp(log_probs(model, np.zeros(8, np.int32))).sum(), 1, atol=1e-6)
-    line = ng.count(np.tile(np.arange(1, 9), 100_000), 3, size=9, eos=0)  # one long line without an end
+    without_end = np.tile(np.arange(1, 9), 100_000)  # one long line
+    line = ng.count(without_end, 3, size=9, eos=0)
     assert line.grams[2].seen.sum() == 800_000 - 1
 
 
