@@ -11,10 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional
 
-from lmjax import data, evaluate
 from lmjax.cli.terminal import Json, emit
 from lmjax.cli.writing import Sampling, suggestions, write_on
+from lmjax.data import Vocabulary, directory, read_lines, tokenize
 from lmjax.data.corpora import LAYOUTS
+from lmjax.evaluate import signature as make_signature
 from lmjax.interop.arpa import read_arpa, write_arpa
 from lmjax.models import LanguageModel, Params, ngram
 
@@ -42,11 +43,15 @@ def fit(
 
     Args:
         out: File for the model; an ARPA file if it ends in .arpa or .arpa.gz.
-        corpus: Directory with train, valid and test text. Its vocabulary is closed, `<unk>` a word as any other.
-        text: In place of a corpus, one text, taken as KenLM's lmplz does: `<unk>` is reserved for other words.
+        corpus: Directory with train, valid and test text. Its vocabulary is closed, `<unk>` a word
+            as any other.
+        text: In place of a corpus, one text, taken as KenLM's lmplz does: `<unk>` is reserved for
+            other words.
         order: n, the length of the longest n-grams.
-        method: Modified Kneser-Ney, Kneser-Ney, Katz, add-delta, maximum likelihood or stupid backoff.
-        prune: For mkn, drop n-grams seen no more often; a threshold for each length, the last for all longer ones.
+        method: Modified Kneser-Ney, Kneser-Ney, Katz, add-delta, maximum likelihood or stupid
+            backoff.
+        prune: For mkn, drop n-grams seen no more often; a threshold for each length, the last for
+            all longer ones.
         discount_fallback: For mkn, use discounts 0.5, 1 and 1.5 where the text allows no estimate.
         skip_symbols: With --text, take `<s>`, `</s>` and `<unk>` in it for white space.
         delta: For add.
@@ -57,12 +62,12 @@ def fit(
     """
     begin = time.perf_counter()
     if corpus is not None and text is None:
-        read = data.directory(corpus, level=level, min_count=min_count)
+        read = directory(corpus, level=level, min_count=min_count)
         ids, vocab, source = read.train, read.vocab, f"{read.name}:{read.sha256[:8]}"
     elif text is None or corpus is not None:
         raise ValueError("fit: give either --corpus or --text")
     else:
-        ids, vocab = ngram.read_text(data.read_lines(text), skip_symbols=skip_symbols)
+        ids, vocab = ngram.read_text(read_lines(text), skip_symbols=skip_symbols)
         source = f"{text.name}:{_digest(text)[:8]}"
     if method != "mkn" and (prune or discount_fallback):
         raise ValueError(f"fit: prune and discount_fallback are options of mkn, not of {method}")
@@ -70,32 +75,51 @@ def fit(
     if method == "mkn":
         keep = ngram.kept_words(counts, prune=prune)
         if corpus is not None and not keep.all():
-            raise ValueError("prune: a corpus keeps all its words, so the first threshold must be 0; see --min-count")
+            raise ValueError(
+                "prune: a corpus keeps all its words, so the first threshold must be 0; "
+                "see --min-count"
+            )
         fallback = (0.5, 1.0, 1.5) if discount_fallback else None
         estimate = ngram.modified_kneser_ney(counts, prune=prune, fallback=fallback)
-        vocab = data.Vocabulary(tuple(s for s, kept in zip(vocab.symbols, keep, strict=True) if kept), vocab.level)
+        symbols = tuple(s for s, kept in zip(vocab.symbols, keep, strict=True) if kept)
+        vocab = Vocabulary(symbols, vocab.level)
     else:
-        methods = {"kn": ngram.kneser_ney, "katz": ngram.katz, "mle": ngram.mle, "stupid": ngram.stupid_backoff}
+        methods = {
+            "kn": ngram.kneser_ney,
+            "katz": ngram.katz,
+            "mle": ngram.mle,
+            "stupid": ngram.stupid_backoff,
+        }
         estimate = ngram.add_delta(counts, delta) if method == "add" else methods[method](counts)
     model = ngram.index(estimate)
     model = ngram.quantise(model) if quantise else model
     facts = {"method": method, "order": order, "prune": ",".join(map(str, prune)), "corpus": source}
-    signature = evaluate.signature(**{name: value for name, value in facts.items() if value != ""})
+    signature = make_signature(**{name: value for name, value in facts.items() if value != ""})
     if _is_arpa(out):
         write_arpa(out, model if quantise else estimate, vocab)
     else:
         ngram.save(out, model, vocab, method=method, signature=signature)
     kept = ngram.storage(model)
     seconds = time.perf_counter() - begin
-    answer = {**kept._asdict(), "words": len(vocab), "tokens": len(ids), "seconds": seconds, "out": str(out)}
+    answer = {
+        **kept._asdict(),
+        "words": len(vocab),
+        "tokens": len(ids),
+        "seconds": seconds,
+        "out": str(out),
+    }
     listed = ", ".join(f"{count:,} {k}-grams" for k, count in enumerate(kept.ngrams, 1))
-    emit({**answer, "signature": signature}, as_json, f"{listed} from {len(ids):,} tokens\n{signature}\n{out}")
+    summary = f"{listed} from {len(ids):,} tokens\n{signature}\n{out}"
+    emit({**answer, "signature": signature}, as_json, summary)
 
 
 def evaluate_model(
-    file: Positional[Path], corpus: Path, split: Literal["train", "valid", "test"] = "test", as_json: Json = False
+    file: Positional[Path],
+    corpus: Path,
+    split: Literal["train", "valid", "test"] = "test",
+    as_json: Json = False,
 ) -> None:
-    """Measure the exact perplexity of an n-gram model: every token and every end of a line is scored.
+    """Measure the exact perplexity of an n-gram model: every token and line end is scored.
 
     Args:
         file: The model, or an ARPA file.
@@ -106,30 +130,45 @@ def evaluate_model(
     begin = time.perf_counter()
     model, vocab, facts = _load(file)
     if facts.get("method") == "stupid":
-        raise ValueError(f"{file}: stupid backoff is a score, not a distribution, and has no perplexity")
+        raise ValueError(
+            f"{file}: stupid backoff is a score, not a distribution, and has no perplexity"
+        )
     text = _split(corpus, split)
     ids, oov = _encode(vocab, text)
     logp = np.asarray(ngram.log_prob(model, ids), float)
     impossible = int((~np.isfinite(logp)).sum())
     nll = -float(logp.mean())
-    answer = {"perplexity": None if impossible else float(np.exp(nll)), "nll": None if impossible else nll}
-    answer |= {"tokens": len(ids), "oov": oov, "impossible": impossible, "seconds": time.perf_counter() - begin}
-    signature = evaluate.signature(
+    answer = {
+        "perplexity": None if impossible else float(np.exp(nll)),
+        "nll": None if impossible else nll,
+    }
+    answer |= {
+        "tokens": len(ids),
+        "oov": oov,
+        "impossible": impossible,
+        "seconds": time.perf_counter() - begin,
+    }
+    signature = make_signature(
         model=facts.get("signature", f"{file.name}:{_digest(file)[:8]}"),
         corpus=f"{corpus.resolve().name}:{_digest(text)[:8]}",
         split=split,
         tokens=len(ids),
     )
     line = (
-        f"{split} perplexity {np.exp(nll):.3f} on {len(ids):,} tokens, {oov:,} not in the vocabulary"
+        f"{split} perplexity {np.exp(nll):.3f} on {len(ids):,} tokens, "
+        f"{oov:,} not in the vocabulary"
         if not impossible
-        else f"no {split} perplexity: {impossible:,} of {len(ids):,} tokens have probability 0 or none"
+        else f"no {split} perplexity: "
+        f"{impossible:,} of {len(ids):,} tokens have probability 0 or none"
     )
     emit({**answer, "signature": signature}, as_json, f"{line}\n{signature}")
 
 
 def generate(
-    file: Positional[Path], prompt: str = "", sampling: OmitArgPrefixes[Sampling] = Sampling(), as_json: Json = False
+    file: Positional[Path],
+    prompt: str = "",
+    sampling: OmitArgPrefixes[Sampling] = Sampling(),
+    as_json: Json = False,
 ) -> None:
     """Let an n-gram model write on.
 
@@ -144,7 +183,9 @@ def generate(
     emit(answer, as_json, text)
 
 
-def complete(file: Positional[Path], text: Positional[str], count: int = 5, as_json: Json = False) -> None:
+def complete(
+    file: Positional[Path], text: Positional[str], count: int = 5, as_json: Json = False
+) -> None:
     """Suggest the next word, with probabilities.
 
     Args:
@@ -175,15 +216,24 @@ def report(
     model, vocab, facts = _load(file)
     kept = ngram.storage(model)
     answer = {"order": model.order, "words": len(vocab), **kept._asdict()}
-    columns = [("n-grams", [f"{n:,}" for n in kept.ngrams]), ("MB", [f"{size / 1e6:.2f}" for size in kept.bytes])]
+    columns = [
+        ("n-grams", [f"{n:,}" for n in kept.ngrams]),
+        ("MB", [f"{size / 1e6:.2f}" for size in kept.bytes]),
+    ]
     if corpus is not None:
         unseen = ngram.sparsity(model, _encode(vocab, _split(corpus, split))[0])
         answer |= unseen._asdict()
-        for title, shares in (("unseen n-grams", unseen.unseen_ngram), ("unseen contexts", unseen.unseen_context)):
+        for title, shares in (
+            ("unseen n-grams", unseen.unseen_ngram),
+            ("unseen contexts", unseen.unseen_context),
+        ):
             columns.append((title, [f"{share:.1%}" for share in shares]))
-    answer["signature"] = facts.get("signature", evaluate.signature(model=file.name))
+    answer["signature"] = facts.get("signature", make_signature(model=file.name))
     lines = ["  ".join([" n", *(title.rjust(15) for title, _ in columns)])]
-    lines += ["  ".join([f"{k + 1:2}", *(cells[k].rjust(15) for _, cells in columns)]) for k in range(model.order)]
+    lines += [
+        "  ".join([f"{k + 1:2}", *(cells[k].rjust(15) for _, cells in columns)])
+        for k in range(model.order)
+    ]
     emit(answer, as_json, "\n".join(lines))
 
 
@@ -200,7 +250,11 @@ def arpa(file: Positional[Path], out: Path, as_json: Json = False) -> None:
         write_arpa(out, model, vocab)
     else:
         ngram.save(out, model, vocab, **facts)
-    answer = {"ngrams": ngram.storage(model).ngrams, "out": str(out), "signature": evaluate.signature(model=file.name)}
+    answer = {
+        "ngrams": ngram.storage(model).ngrams,
+        "out": str(out),
+        "signature": make_signature(model=file.name),
+    }
     emit(answer, as_json, str(out))
 
 
@@ -234,13 +288,15 @@ def _split(corpus: Path, split: str) -> Path:
     for layout in LAYOUTS:
         if (corpus / layout.format(split)).is_file():
             return corpus / layout.format(split)
-    raise ValueError(f"corpus: {corpus} holds no {' or '.join(layout.format(split) for layout in LAYOUTS)}")
+    names = " or ".join(layout.format(split) for layout in LAYOUTS)
+    raise ValueError(f"corpus: {corpus} holds no {names}")
 
 
 def _encode(vocab, path: Path) -> tuple[np.ndarray, int]:
     """Return the ids of a text and how many of its tokens are not in the vocabulary."""
     get = vocab.index.get
-    ids = np.array([get(t, -1) for line in data.read_lines(path) for t in data.tokenize(line, vocab.level)], np.int32)
+    tokens = (t for line in read_lines(path) for t in tokenize(line, vocab.level))
+    ids = np.array([get(t, -1) for t in tokens], np.int32)
     return np.where(ids < 0, vocab.unk, ids).astype(np.int32), int((ids < 0).sum())
 
 

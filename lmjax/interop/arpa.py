@@ -25,24 +25,27 @@ BLOCK = 1 << 14  # lines that are read at once
 def write_arpa(path, model: Estimate | NGram, vocab: Vocabulary):
     """Write a model, or an estimate as it is, as an ARPA file, gzipped if the name ends in `.gz`.
 
-    Values are shortest decimals, which give the same float32. The n-grams of a model or of `count` stand in
-    KenLM's order, by last word, then the word before, and so on. `<eos>` is written `</s>`.
+    Values are shortest decimals, which give the same float32. The n-grams of a model or of `count`
+    are sorted by suffix, as KenLM sorts them. `<eos>` is written `</s>`.
 
     Raises:
-        ValueError: the format cannot hold the model: a probability or a weight is 0 or undefined, contexts
-            not in the model have a weight (stupid backoff), or a word contains white space or is reserved.
+        ValueError: the format cannot hold the model: a probability or a weight is 0 or undefined,
+            contexts not in the model have a weight (stupid backoff), or a word contains white space
+            or is reserved.
     """
     import polars as pl
 
     entries, _, unseen = listing(model) if isinstance(model, NGram) else model
     if len(entries[0].word) != len(vocab) + 1:
-        raise ValueError(f"arpa: a model of {len(entries[0].word) - 1} words and a vocabulary of {len(vocab)}")
+        size = len(entries[0].word) - 1
+        raise ValueError(f"arpa: a model of {size} words and a vocabulary of {len(vocab)}")
     for symbol in vocab.symbols:
         if symbol != vocab.end and (symbol in (BOS, END) or tokenize(symbol) != [symbol, EOS]):
             raise ValueError(f"arpa: the format has no place for the word {symbol!r}")
     if unseen != 0 or not all(np.isfinite(x).all() for _, _, *values in entries for x in values):
         raise ValueError(
-            "arpa: no place in the format for probabilities or weights of 0, nor for a weight of unseen contexts"
+            "arpa: no place in the format for probabilities or weights of 0, "
+            "nor for a weight of unseen contexts"
         )
     words = pl.Series([BOS, *(END if symbol == vocab.end else symbol for symbol in vocab.symbols)])
 
@@ -50,16 +53,23 @@ def write_arpa(path, model: Estimate | NGram, vocab: Vocabulary):
         text, last = words, " " + words
         for k, (word, context, log10p, log10b) in enumerate(entries, 1):
             text = text.gather(context) + last.gather(word) if k > 1 else text
-            lines = pl.DataFrame({"log10p": log10p, "text": text} | ({"log10b": log10b} if len(log10b) else {}))
-            yield f"\n\\{k}-grams:\n", lines if k > 1 else lines[[1, 0, *range(2, len(lines))]]
+            lines = pl.DataFrame({"log10p": log10p, "text": text})
+            if len(log10b):
+                lines = lines.with_columns(pl.Series("log10b", log10b))
+            if k == 1:  # `<unk>` before `<s>`, as in KenLM's files
+                lines = lines[[1, 0, *range(2, len(lines))]]
+            yield f"\n\\{k}-grams:\n", lines
 
     def write(section):
         title, lines = section
         file.write(title.encode())
         lines = lines.with_columns(pl.col(pl.Float32).replace(0, None))
-        lines.write_csv(file, include_header=False, separator="\t", null_value="0", quote_style="never")
+        lines.write_csv(
+            file, include_header=False, separator="\t", null_value="0", quote_style="never"
+        )
 
-    with _open(path) as file, ThreadPoolExecutor(1) as writer:  # the longer n-grams are spelled meanwhile
+    # a thread writes while the words of the longer n-grams are joined
+    with _open(path) as file, ThreadPoolExecutor(1) as writer:
         sizes = [f"ngram {k}={len(x.word)}\n" for k, x in enumerate(entries, 1)]
         file.write(("\\data\\\n" + "".join(sizes)).encode())
         for _ in writer.map(write, sections()):
@@ -68,7 +78,9 @@ def write_arpa(path, model: Estimate | NGram, vocab: Vocabulary):
 
 
 def _open(path):
-    return gzip.open(path, "wb", compresslevel=6) if str(path).endswith(".gz") else Path(path).open("wb")
+    if str(path).endswith(".gz"):
+        return gzip.open(path, "wb", compresslevel=6)
+    return Path(path).open("wb")
 
 
 def read_arpa(path) -> tuple[NGram, Vocabulary]:
@@ -113,7 +125,8 @@ class _Reader:
 
     def expect(self, line: bytes, expected: str):
         if line != expected.encode():
-            self.refuse(f"expected {expected}, got {line.decode(errors='replace') or 'the end of the file'}")
+            found = line.decode(errors="replace") or "the end of the file"
+            self.refuse(f"expected {expected}, got {found}")
 
 
 def _parse(reader) -> tuple[NGram, Vocabulary]:
@@ -122,7 +135,8 @@ def _parse(reader) -> tuple[NGram, Vocabulary]:
     while (line := reader.line()).startswith(b"ngram "):
         order, _, size = line[6:].partition(b"=")
         if order.strip() != b"%d" % (len(sizes) + 1) or not size.strip().isdigit():
-            reader.refuse(f"expected 'ngram {len(sizes) + 1}=' and a number, got {line.decode(errors='replace')}")
+            found = line.decode(errors="replace")
+            reader.refuse(f"expected 'ngram {len(sizes) + 1}=' and a number, got {found}")
         sizes.append(int(size))
     known: dict[bytes, int] = {BOS.encode(): 0}
     entries: list[Entries] = []
@@ -138,28 +152,35 @@ def _parse(reader) -> tuple[NGram, Vocabulary]:
         keys.append(key)
         line = reader.line()
     reader.expect(line, "\\end\\")
-    vocab = Vocabulary(tuple(EOS if word == END.encode() else word.decode() for word in [*known][1:]))
+    words = (word.decode() for word in [*known][1:])
+    vocab = Vocabulary(tuple(EOS if word == END else word for word in words))
     return index(Estimate(tuple(entries), vocab.eos)), vocab
 
 
 def _rows(reader, k, size, known):
-    """Return the words int32 `[size, k]` and the two values of the lines of a section; unigrams enter `known`."""
+    """Return what the lines of a section hold: words int32 `[size, k]`, log10p and log10b.
+
+    Unigrams enter `known`.
+    """
     grams, values = np.zeros((size, k), np.int32), np.zeros((2, size), np.float32)
     for begin in range(0, size, BLOCK):
         first = reader.number + 1
         rows = reader.take(min(BLOCK, size - begin))
         for i, fields in enumerate(rows):
             if not k + 1 <= len(fields) <= k + 2:
-                reader.refuse(f"expected a number, {k} words and a number, got {len(fields)} fields", first + i)
+                expected = f"expected a number, {k} words and a number"
+                reader.refuse(f"{expected}, got {len(fields)} fields", first + i)
         block = slice(begin, begin + len(rows))
-        for place, column in enumerate(([f[0] for f in rows], [f[k + 1] if len(f) > k + 1 else b"0" for f in rows])):
-            values[place, block] = _numbers(reader, first, column)
+        weights = [fields[k + 1] if len(fields) > k + 1 else b"0" for fields in rows]
+        values[0, block] = _numbers(reader, first, [fields[0] for fields in rows])
+        values[1, block] = _numbers(reader, first, weights)
         if (values[0, block] > 0).any():
             reader.refuse("log10 probability above 0", first + int(np.argmax(values[0, block] > 0)))
         words = [word for fields in rows for word in fields[1 : k + 1]]
         if k == 1:
             for i, word in enumerate(words):
-                if known.setdefault(word, len(known)) != (len(known) - 1 if word != BOS.encode() else 0):
+                number = known.setdefault(word, len(known))
+                if number != (0 if word == BOS.encode() else len(known) - 1):
                     reader.refuse(f"{word.decode(errors='replace')} is there twice", first + i)
         try:
             grams[block] = np.reshape([known[word] for word in words], (-1, k))
@@ -189,7 +210,8 @@ def _unigrams(reader, known, grams, log10p, log10b):
             reader.refuse(f"{symbol} is not among the unigrams")
     if UNK.encode() not in known:
         known[UNK.encode()] = len(known)
-        grams, log10p, log10b = np.append(grams, [[len(known) - 1]], 0), np.append(log10p, -100), np.append(log10b, 0)
+        grams = np.append(grams, [[len(known) - 1]], 0)
+        log10p, log10b = np.append(log10p, -100), np.append(log10b, 0)
     order = np.argsort(grams[:, 0])
     return grams[order], log10p.astype(np.float32)[order], log10b.astype(np.float32)[order]
 
@@ -198,14 +220,16 @@ def _contexts(reader, begin, keys, grams) -> tuple[np.ndarray, tuple[np.ndarray,
     """Find the contexts of the n-grams of one length, which must be among the shorter ones.
 
     Returns:
-        The contexts' rows, and the sorted pairs of context and word, as one number each, with their rows.
+        `(context, (key, row))`: the contexts' rows, and the sorted pairs of context and word, each
+        pair as one number, with their rows.
     """
     context = np.zeros(len(grams), np.int64)
     for k, (key, row) in enumerate(keys):
         wanted = context << 32 | grams[:, k]
         at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
         if (missing := key[at] != wanted).any():
-            reader.refuse("the n-gram without its last word is not in the file", begin + int(np.argmax(missing)))
+            number = begin + int(np.argmax(missing))
+            reader.refuse("the n-gram without its last word is not in the file", number)
         context = row[at]
     if keys and (last := grams[:, -1] == 0).any():
         reader.refuse("<s> can only begin an n-gram", begin + int(np.argmax(last)))

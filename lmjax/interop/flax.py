@@ -1,4 +1,4 @@
-"""Recurrent cells of flax, linen and nnx, as cells of ours: they then have training and every diagnosis."""
+"""Recurrent cells of flax, linen and nnx, as cells of ours, with training and every diagnosis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def from_linen(module, n_in: int) -> Cell:
 
         s_t, y_t = module.apply({"params": params}, s_{t-1}, x_t)
 
-    The state is the module's carry; `read` takes its last leaf, which is h (the carry of an LSTM is (c, h)).
+    The state is the module's carry; `read` takes its last leaf, which is h (the carry of an LSTM is
+    (c, h)).
 
     Args:
         module: an unbound module with the interface of `flax.linen.RNNCellBase`.
@@ -45,7 +46,8 @@ def from_nnx(make, n_in: int) -> Cell:
 
         s_t, y_t = module(s_{t-1}, x_t)
 
-    The parameters are the module's `nnx.Param`s as a nested dict; state and `read` as for `from_linen`.
+    The parameters are the module's `nnx.Param`s as a nested dict; state and `read` as for
+    `from_linen`.
 
     Args:
         make: `rngs -> module`, as an nnx module is born with its parameters.
@@ -62,7 +64,8 @@ def from_nnx(make, n_in: int) -> Cell:
     shapes = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
     graph, param_shapes, rest = nnx.split(shapes, nnx.Param, ...)  # type: ignore[misc]
     if jax.tree.leaves(rest):
-        kinds = sorted({type(v).__name__ for v in jax.tree.leaves(rest, is_leaf=lambda v: isinstance(v, nnx.Variable))})
+        variables = jax.tree.leaves(rest, is_leaf=lambda v: isinstance(v, nnx.Variable))
+        kinds = sorted({type(v).__name__ for v in variables})
         raise ValueError(f"from_nnx: the module must hold nnx.Params alone, got {kinds} besides")
 
     def bind(params):

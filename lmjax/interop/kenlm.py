@@ -10,10 +10,11 @@ __all__ = ["kenlm_log_prob"]
 
 
 def kenlm_log_prob(path, vocab: Vocabulary, ids) -> np.ndarray:
-    """Score a text with a model that KenLM has compiled, or with an ARPA file, as `ngram.log_prob` does with ours.
+    """Score a text with a model that KenLM has compiled, or with an ARPA file.
 
-    A binary file gives scores, one word at a time, and does not give its n-grams back: to have a model
-    under jit, read the ARPA file it was made from.
+    What `ngram.log_prob` does with a model of ours. A binary file gives scores, one word at a time,
+    and does not give its n-grams back: to have a model under jit, read the ARPA file it was made
+    from.
 
     Args:
         path: the file.

@@ -1,33 +1,16 @@
 """N-gram language models: counting, estimation, lookups under jit."""
 
+from lmjax.models.ngram.backoff import katz, stupid_backoff
 from lmjax.models.ngram.counts import Counts, Grams, count
-from lmjax.models.ngram.estimate import (
-    add_delta,
-    discounts,
-    katz,
-    kept_words,
-    kneser_ney,
-    mle,
-    modified_kneser_ney,
-    stupid_backoff,
-)
 from lmjax.models.ngram.external import count_on_disk, count_with_spark
 from lmjax.models.ngram.files import load, save
-from lmjax.models.ngram.model import (
-    Entries,
-    Estimate,
-    Level,
-    NGram,
-    Quantised,
-    index,
-    listing,
-    log_prob,
-    log_probs,
-    matches,
-    ngram,
-    quantise,
-)
+from lmjax.models.ngram.kneser_ney import discounts, kept_words, kneser_ney, modified_kneser_ney
+from lmjax.models.ngram.language_model import ngram
+from lmjax.models.ngram.lookup import index, listing, log_prob, log_probs, matches
+from lmjax.models.ngram.model import Entries, Estimate, Level, NGram, Quantised
+from lmjax.models.ngram.quantisation import quantise
 from lmjax.models.ngram.reports import Sparsity, Storage, sparsity, storage
+from lmjax.models.ngram.smoothing import add_delta, mle
 from lmjax.models.ngram.text import read_text
 
 __all__ = [

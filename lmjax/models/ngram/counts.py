@@ -1,7 +1,8 @@
-"""Counting: which n-grams a text holds, how often, and how those of one length hang on those of the next shorter.
+"""Counting: the n-grams of a text, how often each was seen, and the shorter n-grams each contains.
 
-A text's n-grams are the groups of a suffix array of its histories: positions sorted by their word, then
-the word before, and so on to `order` words. One pass over the groups an order yields every table.
+The n-grams of a text are the groups of a suffix array of its histories: positions sorted by suffix,
+that is by their word, then the word before, and so on to `order` words. One pass over the groups
+for each length yields every table.
 
 Words are numbered from 1, so that the start of a sentence, `<s>`, is 0 and sorts before every word.
 """
@@ -14,13 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Counts", "Grams", "count"]
+__all__ = ["Counts", "Grams", "check", "context_counts", "count"]
 
 CHUNK = 1 << 18  # positions sorted together: the keys of one chunk stay in the processor's cache
 
 
 class Grams(NamedTuple):
-    """The K distinct n-grams of one length k, sorted by last word, then the word before, and so on."""
+    """The K distinct n-grams of one length k, sorted by suffix: last word, the word before, ..."""
 
     word: np.ndarray  # int32 [K]  the last word
     context: np.ndarray  # int [K]  row of the first k-1 words among the (k-1)-grams
@@ -65,34 +66,56 @@ def count(ids, order: int, *, size: int, eos: int) -> Counts:
     words, depth = pad(ids, order, size=size, eos=eos)
     place, level = sort_histories(words, depth, order)
     last, depth = words[place], depth[place]
-    grams = []
-    rank, row = words, last  # row of the k-gram that ends at each position, and the same in sorted order
-    for k in range(1, order + 1):
-        first = np.flatnonzero(level <= k)
+    every = np.arange(size + 1, dtype=np.int32)
+    none = np.zeros(size + 1, np.int32)
+    grams = [Grams(every, none, none, np.bincount(words, minlength=size + 1), every == 0)]
+    rank, row = (
+        words,
+        last,
+    )  # row of the (k-1)-gram that ends at each position: as in the text, and sorted
+    for k in range(2, order + 1):
+        first = np.flatnonzero(level <= k)  # of each group of positions that share their k-gram
         sizes = np.diff(first, append=len(place))
         kept = depth[first] >= k
         at = first[kept]
-        if k == 1:
-            counts = np.bincount(words, minlength=size + 1)
-            none = np.zeros(size + 1, np.int32)
-            grams.append(Grams(np.arange(size + 1, dtype=np.int32), none, none, counts, none == np.arange(size + 1)))
-            continue
         grams.append(Grams(last[at], rank[place[at] - 1], row[at], sizes[kept], depth[at] == k))
         if k < order:
-            row = np.repeat(np.where(kept, np.cumsum(kept, dtype=words.dtype) - 1, -1).astype(words.dtype), sizes)
+            number = np.cumsum(kept, dtype=words.dtype) - 1
+            row = np.repeat(np.where(kept, number, -1).astype(words.dtype), sizes)
             rank = np.empty_like(words)
             rank[place] = row
     return Counts(tuple(grams), eos + 1)
 
 
+def context_counts(counts: Counts, k: int) -> np.ndarray:
+    """Return count(h) for each context h of k words: how often a word followed it.
+
+    The context of no words was followed by every token.
+
+    >>> context_counts(count([3, 4, 0, 3, 3, 0], 2, size=5, eos=0), 1).tolist()
+    [2, 0, 0, 0, 3, 1]
+    """
+    if k == 0:
+        return np.array([counts.grams[0].seen[1:].sum()])
+    longer = counts.grams[k]
+    total = np.bincount(longer.context, longer.seen, len(counts.grams[k - 1].word))
+    return total.astype(np.int64)
+
+
 def pad(ids, order: int, *, size: int, eos: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the words with `<s>` before every sentence, and how many words, up to `order` + 1, end at each."""
+    """Precede every sentence by `<s>`.
+
+    Returns:
+        `(words, depth)`: the words, and how many of them, up to `order` + 1, the sentence holds up
+        to each position, `<s>` included.
+    """
     ids = check(ids, order, size=size, eos=eos)
     first = np.concatenate([[0], np.flatnonzero(ids[:-1] == eos) + 1])  # of each sentence
     starts = first + np.arange(len(first))
     length = len(ids) + len(first)
     words = np.insert(ids.astype(np.int32 if length < 1 << 31 else np.int64) + 1, first, 0)
-    depth = np.minimum(np.arange(length) - np.repeat(starts, np.diff(starts, append=length)) + 1, order + 1)
+    start = np.repeat(starts, np.diff(starts, append=length))
+    depth = np.minimum(np.arange(length) - start + 1, order + 1)
     return words, depth.astype(np.uint8 if order < 255 else np.int32)
 
 
@@ -113,21 +136,24 @@ def check(ids, order: int, *, size: int, eos: int) -> np.ndarray:
 
 
 def sort_histories(words, depth, order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sort positions by word, then the word before, and so on, up to `order` words or `<s>`.
+    """Sort positions by suffix: by word, then the word before, up to `order` words or `<s>`.
 
     Returns:
-        `(place, level)`: the sorted positions, and for each the least k such that its k-gram differs from
-        that of the position sorted before it (`order` + 1 if none does).
+        `(place, level)`: the sorted positions, and for each the least k such that its k-gram
+        differs from that of the position sorted before it (`order` + 1 if none does).
     """
     place = np.arange(len(words), dtype=words.dtype)
     level = np.full(len(words), order + 1, depth.dtype)
     level[0] = 0
-    active = np.arange(len(words), dtype=words.dtype)  # slots that share their k-gram with a neighbour
+    active = np.arange(
+        len(words), dtype=words.dtype
+    )  # those that share their k-gram with a neighbour
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for k in range(1, order + 1):
             first = level[active] < k
             starts = np.append(np.flatnonzero(first), len(active))
-            cuts = np.unique(starts[np.searchsorted(starts, np.append(np.arange(0, len(active), CHUNK), len(active)))])
+            chunks = np.append(np.arange(0, len(active), CHUNK), len(active))
+            cuts = np.unique(starts[np.searchsorted(starts, chunks)])  # no group is cut in two
 
             def refine(begin, end, k=k, first=first, active=active):
                 slots = active[begin:end]
@@ -135,12 +161,14 @@ def sort_histories(words, depth, order: int) -> tuple[np.ndarray, np.ndarray]:
                 group = np.cumsum(first[begin:end], dtype=np.uint64) - np.uint64(1)
                 index = np.arange(end - begin, dtype=np.uint64)
                 word = words[at - (k - 1)].astype(np.uint64)
+                # group, word and index in one number: integers sort faster than tuples
                 bits = [int(x.max()).bit_length() for x in (word, index)]
                 keys = (((group << np.uint64(bits[0])) | word) << np.uint64(bits[1])) | index
                 keys.sort()
                 place[slots] = at[keys & np.uint64((1 << bits[1]) - 1)]
                 keys >>= np.uint64(bits[1])
-                level[slots[1:][(keys[1:] != keys[:-1]) & ~first[begin + 1 : end]]] = k
+                differs = (keys[1:] != keys[:-1]) & ~first[begin + 1 : end]
+                level[slots[1:][differs]] = k
 
             list(pool.map(refine, cuts[:-1], cuts[1:]))
             same = level[active] > k

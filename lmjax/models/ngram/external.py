@@ -1,8 +1,8 @@
-"""Counting beyond memory: an existing engine sorts the n-grams on disk or on a cluster, and streams them back.
+"""Counting beyond memory: an engine sorts the n-grams on disk or a cluster and streams them back.
 
-What comes back are the distinct n-grams of the greatest length in the order of `count`, each as its words
-from the last to the first. The shorter ones are read off neighbours in that order, and the tables grow in
-temporary files that are paged in as they are used.
+What comes back are the distinct n-grams of the greatest length in the order of `count`, each as its
+words from the last to the first. The shorter ones are read off neighbours in that order, and the
+tables grow in temporary files that are paged in as they are used.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ __all__ = ["count_on_disk", "count_with_spark"]
 BLOCK = 1 << 16  # n-grams in memory at a time
 
 
-def count_on_disk(ids, order: int, *, size: int, eos: int, memory: str = "1GB", folder=None) -> Counts:
-    """Count as `count` does, in memory that does not grow with the text: DuckDB aggregates and sorts on disk.
+def count_on_disk(
+    ids, order: int, *, size: int, eos: int, memory: str = "1GB", folder=None
+) -> Counts:
+    """Count as `count` does, in memory that does not grow with the text.
 
-    Needs the package `duckdb` (`pip install lmjax[duckdb]`). It is for texts of ten million tokens and more:
-    with a few million, what the engine itself needs is most of the peak, and `count` serves as well.
+    DuckDB aggregates and sorts on disk.
+    Needs the package `duckdb` (`pip install lmjax[duckdb]`). It is for texts of ten million tokens
+    and more: with a few million, what the engine itself needs is most of the peak, and `count`
+    serves as well.
 
     Args:
         ids: int `[N]`, best a memory map, as those of a corpus are.
@@ -45,36 +49,40 @@ def count_on_disk(ids, order: int, *, size: int, eos: int, memory: str = "1GB", 
     with tempfile.TemporaryDirectory(dir=folder) as place:
         settings = {"memory_limit": memory, "threads": 1, "temp_directory": f"{place}/spill"}
         with duckdb.connect(f"{place}/counts.db", config=settings) as engine:
-            engine.execute(f"CREATE TABLE grams ({', '.join(f'{c} INTEGER' for c in columns)}, c BIGINT)")
+            types = ", ".join(f"{c} INTEGER" for c in columns)
+            engine.execute(f"CREATE TABLE grams ({types}, c BIGINT)")
             for begin in range(0, len(ids), BLOCK):
-                block = dict(zip(columns, _window(ids, begin, len(columns), eos), strict=True))  # noqa: F841
-                engine.execute(f"INSERT INTO grams SELECT {names}, count(*) FROM block GROUP BY ALL")
-            engine.execute(
-                f"CREATE TABLE sorted AS SELECT {names}, sum(c)::BIGINT AS c FROM grams GROUP BY ALL ORDER BY {names}"
-            )
+                windows = window(ids, begin, len(columns), eos)
+                block = dict(zip(columns, windows, strict=True))  # noqa: F841  DuckDB finds it by name
+                found = f"SELECT {names}, count(*) FROM block GROUP BY ALL"
+                engine.execute(f"INSERT INTO grams {found}")
+            total = f"SELECT {names}, sum(c)::BIGINT AS c FROM grams GROUP BY ALL ORDER BY {names}"
+            engine.execute(f"CREATE TABLE sorted AS {total}")
             rows = engine.execute("SELECT count(*) FROM sorted").fetchall()[0][0]
 
             def batches():
                 for begin in range(0, rows, BLOCK):
-                    page = f"SELECT * FROM sorted WHERE rowid >= {begin} AND rowid < {begin + BLOCK}"
-                    batch = engine.execute(page).fetchnumpy()
+                    page = f"rowid >= {begin} AND rowid < {begin + BLOCK}"
+                    batch = engine.execute(f"SELECT * FROM sorted WHERE {page}").fetchnumpy()
                     yield np.column_stack([batch[c] for c in columns]), batch["c"]
 
-            return _assemble(batches(), order, size=size, eos=eos, folder=folder)
+            return assemble(batches(), order, size=size, eos=eos, folder=folder)
 
 
 def count_with_spark(sentences, order: int, *, size: int, eos: int, folder=None) -> Counts:
     """Count as `count` does, on a Spark cluster, for corpora of a billion words and more.
 
-    The cluster expands, aggregates and sorts the n-grams; the driver receives the distinct ones in order and
-    keeps them in temporary files. Needs the package `pyspark` (`pip install lmjax[spark]`) and Java.
+    The cluster expands, aggregates and sorts the n-grams; the driver receives the distinct ones in
+    order and keeps them in temporary files. Needs Java and the package `pyspark`
+    (`pip install lmjax[spark]`).
 
         lines = spark.sparkContext.textFile("hdfs:///corpus/*")
         sentences = lines.map(lambda line: (vocab.encode(line).tolist(),)).toDF(["ids"])
         counts = count_with_spark(sentences, 5, size=len(vocab), eos=vocab.eos)
 
     Args:
-        sentences: a Spark data frame with a column `ids`, array of int: one sentence each, its end included.
+        sentences: a Spark data frame with a column `ids`, array of int: one sentence each, its end
+            included.
         order: n, the greatest length.
         size: V, the number of words.
         eos: the id that ends a sentence.
@@ -102,7 +110,7 @@ def count_with_spark(sentences, order: int, *, size: int, eos: int, folder=None)
         if block:
             yield _split(block)
 
-    return _assemble(batches(), order, size=size, eos=eos, folder=folder)
+    return assemble(batches(), order, size=size, eos=eos, folder=folder)
 
 
 def _split(block) -> tuple[np.ndarray, np.ndarray]:
@@ -110,12 +118,16 @@ def _split(block) -> tuple[np.ndarray, np.ndarray]:
     return table[:, :-1].astype(np.int32), table[:, -1]
 
 
-def _window(ids, begin, order, eos) -> list[np.ndarray]:
-    """Return the words of the n-grams that end at a block of tokens, from the last to the first, 0 from `<s>` on."""
+def window(ids, begin, order, eos) -> list[np.ndarray]:
+    """Return the words of the n-grams that end at a block of tokens, from the last to the first.
+
+    From `<s>` on, and before it, they are 0.
+    """
     first = max(begin - order, 0)
     ids = np.asarray(ids[first : begin + BLOCK])
     before = np.where(ids == eos, 0, ids + 1)
-    before = np.concatenate([[0], before[:-1]]).astype(np.int32)  # right from the second on, or at the text's start
+    # the first is right at the text's start alone; elsewhere it lies before what the block needs
+    before = np.concatenate([[0], before[:-1]]).astype(np.int32)
     words = [(ids[begin - first :] + 1).astype(np.int32)]
     for j in range(1, order):
         shifted = np.concatenate([np.zeros(j - 1, np.int32), before])[begin - first : len(ids)]
@@ -123,17 +135,20 @@ def _window(ids, begin, order, eos) -> list[np.ndarray]:
     return words
 
 
-def _assemble(batches: Iterable, order: int, *, size: int, eos: int, folder) -> Counts:
+def assemble(batches: Iterable, order: int, *, size: int, eos: int, folder) -> Counts:
     """Read the n-grams of every length off the sorted longest ones."""
-    columns = {k: [_Column(kind, folder) for kind in ("i4", "i4", "i4", "i8")] for k in range(2, order + 1)}
+    kinds = ("i4", "i4", "i4", "i8")
+    columns = {k: [_Column(kind, folder) for kind in kinds] for k in range(2, order + 1)}
     unigrams = np.zeros(size + 1, np.int64)
     rows = dict.fromkeys(columns, 0)
     open_count, open_whole = dict.fromkeys(columns, 0), dict.fromkeys(columns, False)
     last = np.full(max(order, 2), -1)
     for words, count in batches:
         if words.min() < 0 or words.max() > size:
-            raise ValueError(f"ids: from 0 to {size - 1}, got {words.min() - 1} to {words.max() - 1}")
-        level = (words != np.vstack([last, words[:-1]])).argmax(1)  # k-grams with k > level begin here
+            span = f"{words.min() - 1} to {words.max() - 1}"
+            raise ValueError(f"ids: from 0 to {size - 1}, got {span}")
+        # k-grams with k > level begin here
+        level = (words != np.vstack([last, words[:-1]])).argmax(1)
         last = words[-1]
         total = np.concatenate([[0], np.cumsum(count)])
         unigrams += np.bincount(words[:, 0], count, size + 1).astype(np.int64)
@@ -162,7 +177,7 @@ def _assemble(batches: Iterable, order: int, *, size: int, eos: int, folder) -> 
     context = key = np.zeros(0)
     for k, (word, left, suffix, seen) in columns.items():
         seen.append(np.array([open_count[k]])[[open_whole[k]]])
-        words_k, left_k, suffix_k, seen_k = (column.array() for column in (word, left, suffix, seen))
+        words_k, left_k, suffix_k, seen_k = (x.array() for x in (word, left, suffix, seen))
         wanted = context_k = left_k
         if k > 2:
             found = _Column("i4", folder)
@@ -192,4 +207,6 @@ class _Column:
     def array(self) -> np.ndarray:
         self.file.flush()
         with self.file:
-            return np.memmap(self.file, self.kind, "r") if self.file.tell() else np.zeros(0, self.kind)
+            if not self.file.tell():  # an empty file cannot be mapped
+                return np.zeros(0, self.kind)
+            return np.memmap(self.file, self.kind, "r")

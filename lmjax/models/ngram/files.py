@@ -24,13 +24,21 @@ def save(path, model: NGram, vocab: Vocabulary, **facts: str):
         ValueError: model and vocabulary differ in size.
     """
     if model.vocab_size != len(vocab):
-        raise ValueError(f"save: a model of {model.vocab_size} words and a vocabulary of {len(vocab)}")
+        sizes = f"a model of {model.vocab_size} words and a vocabulary of {len(vocab)}"
+        raise ValueError(f"save: {sizes}")
     arrays = {"unseen": model.unseen}
     for k, level in enumerate(model.levels, 1):
         for name, value in level._asdict().items():
-            parts = value._asdict() if isinstance(value, Quantised) else {"": value}
-            arrays |= {f"{k}.{name}.{part}".rstrip("."): x for part, x in parts.items() if not isinstance(x, tuple)}
-    header = {"kind": "lmjax n-gram", "level": vocab.level, "symbols": json.dumps(vocab.symbols), **facts}
+            if isinstance(value, Quantised):
+                arrays |= {f"{k}.{name}.{part}": x for part, x in value._asdict().items()}
+            elif not isinstance(value, tuple):  # () is not written
+                arrays[f"{k}.{name}"] = value
+    header = {
+        "kind": "lmjax n-gram",
+        "level": vocab.level,
+        "symbols": json.dumps(vocab.symbols),
+        **facts,
+    }
     fresh = Path(f"{path}.{os.getpid()}.part")
     try:
         save_file({name: np.asarray(x) for name, x in arrays.items()}, fresh, header)
@@ -61,5 +69,7 @@ def load(path) -> tuple[NGram, Vocabulary, dict[str, str]]:
         return arrays.get(name, ())
 
     order = max(int(name.partition(".")[0]) for name in arrays if name[0].isdigit())
-    levels = [Level(*(values(f"{k}.{name}") for name in Level._fields)) for k in range(1, order + 1)]
+    levels = []
+    for k in range(1, order + 1):
+        levels.append(Level(*(values(f"{k}.{name}") for name in Level._fields)))
     return NGram(tuple(levels), jnp.int32(vocab.eos), arrays["unseen"]), vocab, facts

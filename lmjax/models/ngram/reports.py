@@ -7,7 +7,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from lmjax.models.ngram.model import NGram, matches
+from lmjax.models.ngram.lookup import matches
+from lmjax.models.ngram.model import NGram
 
 __all__ = ["Sparsity", "Storage", "sparsity", "storage"]
 
@@ -20,11 +21,11 @@ class Storage(NamedTuple):
 
 
 class Sparsity(NamedTuple):
-    """How much of a text a model has not seen, by length of n-gram."""
+    """How much of a text a model has not seen, by length k of n-gram, as shares of the tokens."""
 
     tokens: int
-    unseen_ngram: tuple[float, ...]  # share of tokens: the word was never seen after its k-1 predecessors
-    unseen_context: tuple[float, ...]  # share of tokens: these predecessors were never seen themselves
+    unseen_ngram: tuple[float, ...]  # the word was never seen after the k-1 words before it
+    unseen_context: tuple[float, ...]  # these k-1 words were never seen themselves
 
 
 def storage(model: NGram) -> Storage:
@@ -41,8 +42,9 @@ def storage(model: NGram) -> Storage:
 def sparsity(model: NGram, tokens) -> Sparsity:
     """Measure which share of a text's n-grams, and of their contexts, is not in a model.
 
-    The lecture's two sparsity problems: without smoothing the first share has probability 0, and for the
-    second no probability can be computed at all. Near the start of a sentence the n-gram begins with `<s>`.
+    The lecture's two sparsity problems: without smoothing the first share has probability 0, and
+    for the second no probability can be computed at all. Near the start of a sentence the n-gram
+    begins with `<s>`.
 
     Args:
         model: an n-gram model that was not pruned.

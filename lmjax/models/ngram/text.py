@@ -1,4 +1,4 @@
-"""Text as n-gram toolkits take it, where words are numbered as they appear and `<unk>` is reserved."""
+"""Text as n-gram toolkits take it: words numbered as they appear, and `<unk>` reserved."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SPECIAL = ("<s>", "</s>", UNK)
 def read_text(lines: Iterable[str], *, skip_symbols: bool = False) -> tuple[np.ndarray, Vocabulary]:
     """Encode lines as lmplz does: ids by first appearance after `<unk>` and the sentence's end.
 
-    Every line is a sentence, an empty one too. `<unk>` is never in the text: it stands for every word
-    outside of it and gets what the discounts leave.
+    Every line is a sentence, an empty one too. `<unk>` is never in the text: it stands for every
+    word outside of it and gets what the discounts leave.
 
     Args:
         lines: without their newlines, see `data.read_lines`.

@@ -14,7 +14,7 @@ from lmjax.models import Params, next_log_probs, states
 from lmjax.models import log_prob as score
 from lmjax.models import ngram as ng
 
-IDS, VOCAB = ng.read_text(read_lines(Path(__file__).parent / "golden" / "story.txt"))
+IDS, VOCAB = ng.read_text(read_lines(Path(__file__).parents[2] / "golden" / "story.txt"))
 COUNTS = ng.count(IDS, 4, size=len(VOCAB), eos=VOCAB.eos)
 MODEL = ng.index(ng.modified_kneser_ney(COUNTS))
 MODELS = {
@@ -29,7 +29,10 @@ TEXT = np.roll(IDS, 5)[:300]  # seen and unseen, and it ends in the middle of a 
 
 def python_log_prob(model, ids):
     """The recursion of the backoff form over dictionaries, a word at a time."""
-    values = lambda x: np.asarray(x.table)[np.asarray(x.code)] if hasattr(x, "code") else np.asarray(x)
+
+    def values(x):
+        return np.asarray(x.table)[np.asarray(x.code)] if hasattr(x, "code") else np.asarray(x)
+
     grams, logp, backoff = [(w,) for w in range(model.vocab_size + 1)], {}, {}
     for k, level in enumerate(model.levels):
         if k:
@@ -57,9 +60,10 @@ def test_every_way_of_asking_gives_the_recursion(name):
     expected = python_log_prob(model, TEXT)
     np.testing.assert_allclose(ng.log_prob(model, TEXT), expected, rtol=2e-6, atol=1e-6)
     inputs = np.append(VOCAB.eos, TEXT[:-1])
-    _, through_cell = jax.jit(score, static_argnums=0)(LM, params, LM.cell.initial_state(()), inputs, TEXT)
+    start = LM.cell.initial_state(())
+    _, through_cell = jax.jit(score, static_argnums=0)(LM, params, start, inputs, TEXT)
     np.testing.assert_allclose(through_cell, expected, rtol=2e-6, atol=1e-6)
-    history = states(LM, params, LM.cell.initial_state(()), inputs)[1]
+    history = states(LM, params, start, inputs)[1]
     whole = jax.jit(next_log_probs, static_argnums=0)(LM, params, history)
     np.testing.assert_allclose(whole[np.arange(len(TEXT)), TEXT], expected, rtol=2e-6, atol=1e-6)
 
@@ -106,18 +110,20 @@ def test_matches_are_the_longest_ngrams_seen():
     for t, token in enumerate(TEXT):
         sentence.append(int(token) + 1)
         assert possible[t] == min(len(sentence), 4)
-        assert length[t] == max(k for k in range(1, possible[t] + 1) if k == 1 or tuple(sentence[-k:]) in grams)
+        lengths = range(1, possible[t] + 1)
+        assert length[t] == max(k for k in lengths if k == 1 or tuple(sentence[-k:]) in grams)
         sentence = [0] if token == VOCAB.eos else sentence
 
 
 def test_words_that_share_a_hash_are_told_apart():
     words = np.arange(1 << 20, dtype=np.uint32) + 1
-    alike = np.flatnonzero(words * np.uint32(2654435769) >> 16 == 7)  # sixteen or so, all in one place
+    alike = np.flatnonzero(words * np.uint32(2654435769) >> 16 == 7)  # about sixteen, in one slot
     text = np.stack([np.full(len(alike), 5), alike, np.zeros(len(alike), int)], 1)
     model = ng.index(ng.mle(ng.count(text[::2].ravel(), 2, size=len(words), eos=0)))
     assert len(alike) > 12
     assert model.levels[1].shift.max() > 0
-    np.testing.assert_array_equal(ng.matches(model, text.ravel())[0][1::3], 2 - np.arange(len(alike)) % 2)
+    length = ng.matches(model, text.ravel())[0][1::3]
+    np.testing.assert_array_equal(length, 2 - np.arange(len(alike)) % 2)
 
 
 def test_sparsity_and_storage_count():

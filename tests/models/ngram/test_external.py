@@ -11,7 +11,7 @@ from lmjax.data import read_lines
 from lmjax.models import ngram as ng
 from lmjax.models.ngram import external
 
-IDS, VOCAB = ng.read_text(read_lines(Path(__file__).parent / "golden" / "story.txt"))
+IDS, VOCAB = ng.read_text(read_lines(Path(__file__).parents[2] / "golden" / "story.txt"))
 
 
 def assert_equal(counts, expected):
@@ -37,19 +37,27 @@ def sorted_ngrams(ids, order, eos, block):
 
 @settings(deadline=None, max_examples=60)
 @given(
-    ids=st.lists(st.integers(0, 3), min_size=1, max_size=40), order=st.integers(2, 5), block=st.sampled_from([1, 3, 99])
+    ids=st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    order=st.integers(2, 5),
+    block=st.sampled_from([1, 3, 99]),
 )
 def test_shorter_ngrams_are_read_off_the_longest(ids, order, block):
-    counts = external._assemble(sorted_ngrams(ids, order, 0, block), order, size=5, eos=0, folder=None)
+    batches = sorted_ngrams(ids, order, 0, block)
+    counts = external.assemble(batches, order, size=5, eos=0, folder=None)
     assert_equal(counts, ng.count(ids, order, size=5, eos=0))
 
 
 @settings(deadline=None, max_examples=60)
-@given(ids=st.lists(st.integers(0, 3), min_size=1, max_size=40), order=st.integers(2, 5), block=st.sampled_from([1, 3]))
+@given(
+    ids=st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    order=st.integers(2, 5),
+    block=st.sampled_from([1, 3]),
+)
 def test_windows_of_a_block_see_the_words_before(ids, order, block):
     previous, external.BLOCK = external.BLOCK, block
     try:
-        windows = [np.array(external._window(ids, i, order, 0)).T for i in range(0, len(ids), block)]
+        begins = range(0, len(ids), block)
+        windows = [np.array(external.window(ids, i, order, 0)).T for i in begins]
     finally:
         external.BLOCK = previous
     history, expected = [0] * order, []
@@ -84,9 +92,8 @@ def test_spark_counts_what_memory_counts(monkeypatch):
 
 
 def test_a_model_from_disk_is_the_same_model():
-    counts = external._assemble(
-        sorted_ngrams(IDS.tolist(), 3, VOCAB.eos, 100), 3, size=len(VOCAB), eos=VOCAB.eos, folder=None
-    )
+    batches = sorted_ngrams(IDS.tolist(), 3, VOCAB.eos, 100)
+    counts = external.assemble(batches, 3, size=len(VOCAB), eos=VOCAB.eos, folder=None)
     model = ng.modified_kneser_ney(counts)
     expected = ng.modified_kneser_ney(ng.count(IDS, 3, size=len(VOCAB), eos=VOCAB.eos))
     for a, b in zip(model.entries, expected.entries, strict=True):

@@ -12,14 +12,15 @@ from lmjax import data
 from lmjax.cli.ngram import COMMANDS
 from lmjax.models import ngram as ng
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     path = tmp_path_factory.mktemp("corpus")
     lines = (GOLDEN / "story.txt").read_text(encoding="utf-8").splitlines(keepends=True)
-    for split, part in (("train", lines), ("valid", lines[60:75]), ("test", [*lines[75:], "the zebra <unk> .\n"])):
+    test = [*lines[75:], "the zebra <unk> .\n"]
+    for split, part in (("train", lines), ("valid", lines[60:75]), ("test", test)):
         (path / f"{split}.txt").write_text("".join(part), "utf-8")
     return path
 
@@ -52,7 +53,8 @@ def test_eval_scores_every_token_and_counts_the_unknown(model, corpus, answer):
     assert vocab == text.vocab
     assert result["tokens"] == len(text.test)
     assert result["oov"] == 1  # the zebra; <unk> is a word of the text
-    assert result["perplexity"] == pytest.approx(np.exp(-np.asarray(ng.log_prob(fitted, text.test), float).mean()))
+    logp = np.asarray(ng.log_prob(fitted, text.test), float)
+    assert result["perplexity"] == pytest.approx(np.exp(-logp.mean()))
     assert "split:test" in result["signature"]
 
 
@@ -63,10 +65,12 @@ def test_a_text_becomes_the_arpa_of_lmplz(tmp_path, answer):
         ("tiny.5", ("--discount-fallback",)),
     ):
         text, order = GOLDEN / f"{name.split('.')[0]}.txt", name.split(".")[1]
-        result = answer("fit", "--text", text, "--order", order, "--out", tmp_path / "x.arpa", *options)
-        assert (tmp_path / "x.arpa").read_bytes() == (GOLDEN / f"{name}.arpa").read_bytes()
+        out = tmp_path / "x.arpa"
+        result = answer("fit", "--text", text, "--order", order, "--out", out, *options)
+        assert out.read_bytes() == (GOLDEN / f"{name}.arpa").read_bytes()
         assert result["out"].endswith("x.arpa")
-    call("fit", "--text", GOLDEN / "story.txt", "--order", 3, "--prune", 1, "--out", tmp_path / "pruned.arpa")
+    text, out = GOLDEN / "story.txt", tmp_path / "pruned.arpa"
+    call("fit", "--text", text, "--order", 3, "--prune", 1, "--out", out)
 
 
 def test_arpa_converts_both_ways(model, corpus, tmp_path, answer):
@@ -81,7 +85,8 @@ def test_arpa_converts_both_ways(model, corpus, tmp_path, answer):
 
 @pytest.mark.parametrize("method", ["kn", "add", "stupid", "mle"])
 def test_every_method_is_fitted_and_says_what_it_is(method, corpus, tmp_path, answer):
-    result = answer("fit", "--corpus", corpus, "--order", 2, "--method", method, "--out", tmp_path / "m", "--quantise")
+    options = ("--order", 2, "--method", method, "--quantise")
+    result = answer("fit", "--corpus", corpus, "--out", tmp_path / "m", *options)
     assert f"method:{method}" in result["signature"]
     if method == "stupid":
         with pytest.raises(ValueError, match="a score, not a distribution"):
@@ -99,7 +104,8 @@ def test_generate_complete_and_report(model, corpus, answer, capsys):
     assert text["tokens"] == 12
     assert answer("generate", model, "--length", 12, "--prompt", "the student", "--seed", 3) == text
     words = answer("complete", model, "the old")["suggestions"]
-    assert [w["probability"] for w in words] == sorted((w["probability"] for w in words), reverse=True)
+    p = [w["probability"] for w in words]
+    assert p == sorted(p, reverse=True)
     shown = answer("report", model, "--corpus", corpus)
     assert len(shown["ngrams"]) == len(shown["unseen_ngram"]) == 3
     call("report", model)
@@ -107,7 +113,8 @@ def test_generate_complete_and_report(model, corpus, answer, capsys):
 
 
 def test_characters_work_as_well(corpus, tmp_path, answer):
-    answer("fit", "--corpus", corpus, "--level", "char", "--method", "add", "--delta", 0.1, "--out", tmp_path / "c")
+    options = ("--level", "char", "--method", "add", "--delta", 0.1)
+    answer("fit", "--corpus", corpus, "--out", tmp_path / "c", *options)
     assert answer("eval", tmp_path / "c", "--corpus", corpus)["perplexity"] < 30
     with pytest.raises(ValueError, match="no place for the word ' '"):
         call("arpa", tmp_path / "c", "--out", tmp_path / "c.arpa")
@@ -117,8 +124,14 @@ def test_characters_work_as_well(corpus, tmp_path, answer):
     ("args", "message"),
     [
         (("fit", "--out", "x"), "either --corpus or --text"),
-        (("fit", "--corpus", "CORPUS", "--out", "x", "--prune", "1"), "the first threshold must be 0"),
-        (("fit", "--corpus", "CORPUS", "--out", "x", "--method", "kn", "--prune", "0"), "options of mkn, not of kn"),
+        (
+            ("fit", "--corpus", "CORPUS", "--out", "x", "--prune", "1"),
+            "the first threshold must be 0",
+        ),
+        (
+            ("fit", "--corpus", "CORPUS", "--out", "x", "--method", "kn", "--prune", "0"),
+            "options of mkn, not of kn",
+        ),
         (("fit", "--corpus", "CORPUS", "--out", "x", "--order", "0"), "order: at least 1, got 0"),
         (("fit", "--text", "EMPTY", "--out", "x"), "no words in 0 lines"),
         (("eval", "EMPTY", "--corpus", "CORPUS"), "empty.txt: line 1: expected"),
@@ -128,7 +141,8 @@ def test_characters_work_as_well(corpus, tmp_path, answer):
 )
 def test_refusals_are_one_line(args, message, corpus, model, tmp_path):
     (tmp_path / "empty.txt").touch()
-    places = {"CORPUS": corpus, "MODEL": model, "EMPTY": tmp_path / "empty.txt", "x": tmp_path / "x"}
+    places = {"CORPUS": corpus, "MODEL": model}
+    places |= {"EMPTY": tmp_path / "empty.txt", "x": tmp_path / "x"}
     with pytest.raises(ValueError, match=message) as caught:
         call(*(places.get(a, a) for a in args))
     assert "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ from lmjax.interop.arpa import read_arpa, write_arpa
 from lmjax.interop.kenlm import kenlm_log_prob
 from lmjax.models import ngram as ng
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = (GOLDEN / "tiny.5.arpa").read_text(encoding="utf-8")
 
 
@@ -40,16 +40,20 @@ def test_a_quantised_model_can_be_written(tmp_path):
 def test_a_closed_vocabulary_keeps_its_probabilities(tmp_path):
     vocab = Vocabulary(("the", "<eos>", "cat", "<unk>", "sat"))
     ids = vocab.encode("the cat sat\nthe dog sat\nthe cat")
-    estimate = ng.modified_kneser_ney(ng.count(ids, 3, size=5, eos=vocab.eos), fallback=(0.5, 1, 1.5))
+    counts = ng.count(ids, 3, size=5, eos=vocab.eos)
+    estimate = ng.modified_kneser_ney(counts, fallback=(0.5, 1, 1.5))
     write_arpa(tmp_path / "x.arpa", estimate, vocab)
     read, words = read_arpa(tmp_path / "x.arpa")
     assert words == vocab
     chex.assert_trees_all_equal(read, ng.index(estimate))
 
 
-@pytest.mark.parametrize("value", ["-1e-06", "-0.000123", "-3.5e-5", "-99", "0", "-0.0", "-1.1920929e-07"])
+@pytest.mark.parametrize(
+    "value", ["-1e-06", "-0.000123", "-3.5e-5", "-99", "0", "-0.0", "-1.1920929e-07"]
+)
 def test_values_keep_every_bit(value, tmp_path):
-    (tmp_path / "x.arpa").write_text(SMALL.replace("-0.60266054\t<s> the", f"{value}\t<s> the"), "utf-8")
+    text = SMALL.replace("-0.60266054\t<s> the", f"{value}\t<s> the")
+    (tmp_path / "x.arpa").write_text(text, "utf-8")
     model, vocab = read_arpa(tmp_path / "x.arpa")
     write_arpa(tmp_path / "y.arpa", model, vocab)
     chex.assert_trees_all_equal(read_arpa(tmp_path / "y.arpa")[0], model)
@@ -74,7 +78,10 @@ SECOND = LINES.index("\\2-grams:") + 2
         (edit(2, "ngram 2=10"), "line 2: expected 'ngram 1='"),
         (edit(2, "ngram 1=x"), "line 2: expected 'ngram 1='"),
         (edit(2, "ngram 1=9"), f"line {FIRST + 9}: expected .2-grams:, got"),
-        (edit(2, "ngram 1=11"), f"line {FIRST + 10}: expected a number, 1 words and a number, got 0 fields"),
+        (
+            edit(2, "ngram 1=11"),
+            f"line {FIRST + 10}: expected a number, 1 words and a number, got 0 fields",
+        ),
         (edit(FIRST - 1, "1-grams"), f"line {FIRST - 1}: expected .1-grams:, got 1-grams"),
         (edit(FIRST + 3, "-1\tthe\tx"), f"line {FIRST + 3}: not a finite number: x"),
         (edit(FIRST + 3, "nan\tthe\t0"), f"line {FIRST + 3}: not a finite number: nan"),
@@ -82,7 +89,10 @@ SECOND = LINES.index("\\2-grams:") + 2
         (edit(FIRST + 3, "-1\t<unk>\t0"), f"line {FIRST + 3}: <unk> is there twice"),
         (edit(FIRST + 1, "-1\tbegin\t0"), "<s> is not among the unigrams"),
         (edit(SECOND + 2, "-1\tthe dodo\t0"), f"line {SECOND + 2}: dodo is not among the unigrams"),
-        (edit(SECOND + 2, "-1\tthe\t0"), f"line {SECOND + 2}: expected a number, 2 words and a number, got 3 fields|"),
+        (
+            edit(SECOND + 2, "-1\tthe\t0"),
+            f"line {SECOND + 2}: expected a number, 2 words and a number, got 3 fields|",
+        ),
         (edit(SECOND + 2, LINES[SECOND]), f"line {SECOND + 2}: the n-gram is there twice"),
         (edit(SECOND + 2, "-1\tthe <s>\t0"), f"line {SECOND + 2}: <s> can only begin an n-gram"),
         (SMALL.replace("\\end\\", ""), r"expected \\end\\, got the end"),
@@ -138,7 +148,8 @@ def test_kenlm_gives_the_same_scores(tmp_path):
     model = ng.index(ng.modified_kneser_ney(ng.count(ids, 4, size=len(vocab), eos=vocab.eos)))
     write_arpa(tmp_path / "x.arpa", model, vocab)
     text = vocab.encode("the student opened the book .\nno old zebra sat\n\nher")[:-1]
-    np.testing.assert_allclose(kenlm_log_prob(tmp_path / "x.arpa", vocab, text), ng.log_prob(model, text), rtol=1e-5)
+    scores = kenlm_log_prob(tmp_path / "x.arpa", vocab, text)
+    np.testing.assert_allclose(scores, ng.log_prob(model, text), rtol=1e-5)
     with pytest.raises(OSError, match="nothing"):
         kenlm_log_prob(tmp_path / "nothing", vocab, text)
     with pytest.raises(ValueError, match="must be 'word', got 'char'"):
