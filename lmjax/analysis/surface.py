@@ -15,7 +15,7 @@ __all__ = ["Descent", "descend", "error_surface", "toy_error"]
 
 TOY = Cell(
     init=lambda key: jnp.array([3.0, 1.0]),  # the lecture's w_hh and b
-    start=lambda theta, batch_shape=(): jnp.full(batch_shape, -1.0, theta.dtype),
+    initial_state=lambda theta, batch_shape=(): jnp.full(batch_shape, -1.0, theta.dtype),
     step=lambda theta, h, x: jnp.tanh(theta[0] * h + 2 * x + theta[1]),
 )
 
