@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
-from lmjax.analysis.flow import total_gradients
 from lmjax.analysis.scaled import add, log_norm, rescale
 from lmjax.analysis.trajectory import direct_gradients, step_loss, trajectory
+from lmjax.analysis.vanishing import total_gradients
 from lmjax.analysis.weights import pullback_log_norms
 from lmjax.cell import _split
 from lmjax.jaxprs import depends

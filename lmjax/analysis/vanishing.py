@@ -1,4 +1,4 @@
-"""Where the gradient flows: dL/ds_t along a sequence, and dJ_i/ds_j for every loss and every state before it."""
+"""Vanishing gradients: the norms of dL/ds_t along a sequence, and of dJ_i/ds_j for all i and j."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products of Jacobians, which carry a gradient through time: norms and singular values in logs."""
+"""Products of Jacobians, which carry a gradient through time: their norms and singular values."""
 
 from __future__ import annotations
 

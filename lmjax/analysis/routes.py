@@ -1,4 +1,4 @@
-"""The ways a gradient takes through a state of several parts, such as the h and the c of an LSTM."""
+"""The routes of a gradient through a state of several parts, such as the h and c of an LSTM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error surface of the lecture's toy recurrence: a plain, a valley, and the cliff between them."""
+"""Exploding gradients: the error surface of the lecture's toy recurrence, and the cliff in it."""
 
 from collections.abc import Callable
 from functools import partial
