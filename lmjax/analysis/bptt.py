@@ -14,10 +14,9 @@ from lmjax.analysis.scaled import add, log_norm, rescale
 from lmjax.analysis.trajectory import direct_gradients, step_loss, trajectory
 from lmjax.analysis.vanishing import total_gradients
 from lmjax.analysis.weights import pullback_log_norms
-from lmjax.cell import _split
 from lmjax.jaxprs import depends
-from lmjax.maps import join
 from lmjax.precision import full_precision
+from lmjax.tree import combine, partition
 
 __all__ = ["Contributions", "bptt_contributions"]
 
@@ -70,20 +69,20 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
     losses, direct = direct_gradients(loss, params, run.states, ys, mask)
     losses = jnp.sum(losses, axis=range(1, losses.ndim))
     cts, exponents = total_gradients(run, losses, direct)
-    theta, theta_int = _split(params)
+    theta, theta_int = partition(params)
     of_t = (run.previous, run.states, xs, ys, mask)
 
     def made(theta, at_t):
         """The state that step t makes of s_{t-1} and x_t."""
         previous, _, x, _, valid = at_t
-        params = join(theta, theta_int)
+        params = combine(theta, theta_int)
         inputs = cell.encode(params, jax.tree.map(lambda leaf: leaf[None], x))
-        return _split(run.step((params, run.params[1]), previous, jax.tree.map(lambda v: v[0], inputs), valid))[0]
+        return partition(run.step((params, run.params[1]), previous, jax.tree.map(lambda v: v[0], inputs), valid))[0]
 
     def lost(theta, at_t):
         """The loss at t, as read from s_t."""
         _, state, _, y, valid = at_t
-        return jnp.sum(step_loss(loss)(join(theta, theta_int), state, y, valid))
+        return jnp.sum(step_loss(loss)(combine(theta, theta_int), state, y, valid))
 
     def both(theta):
         return jax.vmap(lambda at_t: (made(theta, at_t), lost(theta, at_t)))(of_t)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from lmjax.cell import Cell, unroll
+from lmjax.cell import Cell
+from lmjax.unroll import unroll
 
 __all__ = ["Descent", "descend", "error_surface", "toy_error"]
 

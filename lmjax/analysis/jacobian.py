@@ -10,8 +10,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from lmjax.analysis.trajectory import trajectory
-from lmjax.cell import _split
 from lmjax.precision import full_precision
+from lmjax.tree import partition
 
 __all__ = ["step_jacobians"]
 
@@ -43,7 +43,7 @@ def step_jacobians(cell, params, state, xs, *, mask=None, chunk: int | None = No
     [[[0.5]], [[0.5]]]
     """
     run = trajectory(cell, params, state, xs, mask)
-    flat, unravel = ravel_pytree(_split(state)[0])
+    flat, unravel = ravel_pytree(partition(state)[0])
     basis = jax.vmap(unravel)(jnp.eye(len(flat), dtype=flat.dtype))
 
     def jacobian(at_t):

@@ -11,8 +11,8 @@ from jax import lax
 
 from lmjax.analysis.scaled import Scaled, rescale
 from lmjax.analysis.trajectory import trajectory
-from lmjax.cell import _split
 from lmjax.precision import full_precision
+from lmjax.tree import partition
 
 __all__ = [
     "NormProbes",
@@ -129,7 +129,7 @@ def jacobian_norm_probes(
     run = trajectory(cell, params, state, xs, mask)
     length = len(jax.tree.leaves(xs)[0])
     starts, max_lag = _starts_and_lags("jacobian_norm_probes", length, starts, max_lag)
-    leaves, tree = jax.tree.flatten(_split(state)[0])
+    leaves, tree = jax.tree.flatten(partition(state)[0])
     keys = jax.random.split(key, len(leaves))
     signs = [
         jax.random.rademacher(k, (len(starts), num_probes, *v.shape), v.dtype)

@@ -11,8 +11,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from lmjax.analysis.trajectory import trajectory
-from lmjax.cell import _split
 from lmjax.precision import full_precision
+from lmjax.tree import partition
 
 __all__ = ["LyapunovSpectrum", "lyapunov_spectrum"]
 
@@ -62,7 +62,7 @@ def lyapunov_spectrum(
     References: Benettin, Galgani, Giorgilli and Strelcyn (1980); Kaplan and Yorke (1979); Pesin (1977);
     Engelken, Wolf and Abbott (2023).
     """
-    flat, unravel = ravel_pytree(_split(state)[0])
+    flat, unravel = ravel_pytree(partition(state)[0])
     size, length = len(flat), len(jax.tree.leaves(xs)[0])
     count = size if num_exponents is None else num_exponents
     if not 1 <= count <= size:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lmjax.cell import _before, _check, _converted, _padded, _split, scan
-from lmjax.maps import join, select
+from lmjax.cell import _before, _check, _converted, _padded, scan
+from lmjax.tree import combine, partition, where
 
 __all__ = ["Trajectory", "direct_gradients", "trajectory"]
 
@@ -32,19 +32,20 @@ class Trajectory(NamedTuple):
     def pullback(self, at_t) -> Callable:
         """Return ds_t -> (dparams, ds_{t-1}, dinput_t), the transpose of the step linearised at t."""
         previous, x, valid = at_t
-        (params, params_int), (state, state_int), (x, x_int) = _split(self.params[0]), _split(previous), _split(x)
+        (params, params_int), (state, state_int) = partition(self.params[0]), partition(previous)
+        x, x_int = partition(x)
 
         def step(params, state, x):
-            params = join(params, params_int), self.params[1]
-            return _split(self.step(params, join(state, state_int), join(x, x_int), valid))[0]
+            params = combine(params, params_int), self.params[1]
+            return partition(self.step(params, combine(state, state_int), combine(x, x_int), valid))[0]
 
         return jax.vjp(step, params, state, x)[1]
 
     def pushforward(self, at_t) -> Callable:
         """Return ds_{t-1} -> ds_t, the step linearised at t."""
         previous, x, valid = at_t
-        floats, others = _split(previous)
-        step = lambda s: _split(self.step(self.params, join(s, others), x, valid))[0]
+        floats, others = partition(previous)
+        step = lambda s: partition(self.step(self.params, combine(s, others), x, valid))[0]
         return lambda tangent: jax.jvp(step, (floats,), (tangent,))[1]
 
 
@@ -67,12 +68,13 @@ def step_loss(loss):
     def masked(params, state, y, valid):
         if valid is None:
             return jnp.asarray(loss(params, state, y))
-        value = jnp.asarray(loss(params, state, jax.tree.map(lambda v: select(valid, v, jnp.zeros_like(v)), y)))
+        known = where(valid, y, jax.tree.map(jnp.zeros_like, y))
+        value = jnp.asarray(loss(params, state, known))
         if value.ndim < valid.ndim:
             raise ValueError(
                 f"loss: with a mask [T, B] it must give one number a sequence, {valid.shape}, got shape {value.shape}"
             )
-        return select(valid, value, 0)
+        return where(valid, value, 0)
 
     return masked
 
@@ -87,8 +89,8 @@ def direct_gradients(loss, params, states, ys, mask=None):
     """
 
     def at_t(state, y, valid):
-        floats, others = _split(state)
-        value, pull = jax.vjp(lambda s: step_loss(loss)(params, join(s, others), y, valid), floats)
+        floats, others = partition(state)
+        value, pull = jax.vjp(lambda s: step_loss(loss)(params, combine(s, others), y, valid), floats)
         return value, pull(jnp.ones_like(value))[0]
 
     return jax.vmap(at_t)(states, ys, mask)

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from lmjax.analysis.trajectory import direct_gradients, trajectory
-from lmjax.cell import _split
-from lmjax.maps import join
 from lmjax.precision import full_precision
+from lmjax.tree import combine, partition
 
 __all__ = ["TruncationBias", "truncation_bias"]
 
@@ -73,12 +72,12 @@ def truncation_bias(cell, params, state, xs, loss, ys, ks, *, mode: str = "slidi
     back = _sliding if mode == "sliding" else _chunked
     truncated, whole = back(run, direct, [min(k, length) for k in ks]), _chunked(run, direct, [length])
     cts = jax.tree.map(lambda *parts: jnp.concatenate(parts), truncated, whole)  # [K + 1, T, ...]
-    theta, theta_int = _split(params)
+    theta, theta_int = partition(params)
 
     def run_and_read(theta):
-        params = join(theta, theta_int)
+        params = combine(theta, theta_int)
         inputs = cell.encode(params, xs)
-        made = lambda *at_t: _split(run.step((params, run.params[1]), *at_t))[0]
+        made = lambda *at_t: partition(run.step((params, run.params[1]), *at_t))[0]
         states = jax.vmap(made)(run.previous, inputs, run.mask)
         return states, direct_gradients(loss, params, run.states, ys, mask)[0]
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lmjax.cell import Cell, unroll
+from lmjax.cell import Cell
 from lmjax.heads import Head
+from lmjax.unroll import unroll
 
 __all__ = ["Dropout", "LanguageModel", "Params", "log_prob", "lookup", "loss", "next_log_probs", "rows", "states"]
 

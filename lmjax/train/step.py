@@ -11,9 +11,9 @@ import optax
 
 from lmjax.analysis import clip_by_global_norm
 from lmjax.data import Batch
-from lmjax.maps import select
 from lmjax.models import LanguageModel, loss, rows
 from lmjax.train.sparse import Rows, put, take, used
+from lmjax.tree import where
 
 __all__ = ["Metrics", "TrainState", "optimizer", "rewind", "start", "start_params", "step"]
 
@@ -99,7 +99,7 @@ def step(
     k_reset, k_loss = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step))
     anew = jax.random.bernoulli(k_reset, reset, batch.inputs.shape[1:])
     fresh = lm.cell.initial_state(state.params.cell, anew.shape)
-    carry = jax.tree.map(partial(select, anew), fresh, state.carry)
+    carry = where(anew, fresh, state.carry)
 
     whole = state.params, state.opt
     ids = used(rows(lm, batch.inputs, batch.targets, k_loss), whole)
