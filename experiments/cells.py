@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 
-from lmjax import data, evaluate, plot, train
+from lmjax import data, metrics, plot, train
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def run(cfg: Config) -> dict:
             transform=train.optimizer("adam", cfg.learning_rate, steps=total, max_norm=cfg.max_norm),
         )
         fields = {"corpus": f"{text.name}:{text.sha256[:8]}", "seed": cfg.seed, "cell": cell}
-        result = evaluate.perplexity(lm, fitted.params, text.test, start=text.vocab.eos, **fields)
+        result = metrics.perplexity(lm, fitted.params, text.test, start=text.vocab.eos, **fields)
         clipped = float(np.mean(np.array(fitted.history.norm) > cfg.max_norm))
         rows[cell] = {**result._asdict(), "clipped": clipped, "history": fitted.history._asdict()}
-    unigram = evaluate.unigram_perplexity(text.train, text.test, len(text.vocab))
+    unigram = metrics.unigram_perplexity(text.train, text.test, len(text.vocab))
     return {"config": asdict(cfg), "unigram": unigram, "cells": rows}
 
 

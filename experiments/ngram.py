@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 
-from lmjax import data, evaluate, plot
+from lmjax import data, decoding, plot
 from lmjax.models import Params, ngram
 
 
@@ -53,7 +53,7 @@ def run(cfg: Config) -> dict:
         result["impossible"].append(float(impossible.mean()))
         for key, stored in (("bytes", model), ("bytes_8bit", ngram.quantise(model))):
             result[key].append(sum(ngram.storage(stored).bytes))
-        ids = evaluate.generate(
+        ids = decoding.generate(
             ngram.ngram(size, order, eos=eos),
             Params((), (), model),
             [eos],

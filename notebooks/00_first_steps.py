@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmjax import analysis, cells, data, evaluate, models, plot, train
+from lmjax import analysis, cells, data, decoding, metrics, models, plot, train
 from lmjax.cell import unroll
 
 FAST = bool(os.environ.get("LMJAX_FAST"))  # small sizes, for the tests
@@ -41,8 +41,8 @@ if FAST:
 n = 8 if FAST else 128
 lm = models.recurrent(cells.lstm(n, n), vocab_size=len(corpus.vocab))
 run = train.fit(lm, corpus, jax.random.key(0), epochs=1 if FAST else 3, lanes=16, steps=32)
-print(evaluate.perplexity(lm, run.params, corpus.test, start=corpus.vocab.eos))
-print("unigram:", evaluate.unigram_perplexity(corpus.train, corpus.test, len(corpus.vocab)))
+print(metrics.perplexity(lm, run.params, corpus.test, start=corpus.vocab.eos))
+print("unigram:", metrics.unigram_perplexity(corpus.train, corpus.test, len(corpus.vocab)))
 plot.learning_curves({"lstm": train.learning_curve(run.history)})
 
 # %% [markdown]
@@ -51,9 +51,9 @@ plot.learning_curves({"lstm": train.learning_curve(run.history)})
 # %%
 vocab = corpus.vocab
 for text in ("return a", "if the"):
-    found = evaluate.suggest(lm, run.params, [vocab.eos, *vocab.encode(text)[:-1]])
+    found = decoding.suggest(lm, run.params, [vocab.eos, *vocab.encode(text)[:-1]])
     print(text, {vocab.symbols[i]: round(p, 3) for i, p in found})
-ids = evaluate.generate(lm, run.params, [vocab.eos], jax.random.key(1), length=30, top_p=0.9, exclude=(vocab.unk,))
+ids = decoding.generate(lm, run.params, [vocab.eos], jax.random.key(1), length=30, top_p=0.9, exclude=(vocab.unk,))
 print(vocab.decode(ids))
 
 # %% [markdown]

@@ -16,7 +16,7 @@ import os
 import jax
 import numpy as np
 
-from lmjax import data, evaluate, plot
+from lmjax import data, decoding, plot
 from lmjax.models import Params, ngram
 
 FAST = bool(os.environ.get("LMJAX_FAST"))  # small sizes, for the tests
@@ -33,7 +33,7 @@ counts = ngram.count(ids, 4, size=len(vocab), eos=vocab.eos)
 model = ngram.index(ngram.mle(counts))
 lm = ngram.ngram(len(vocab), 4, eos=vocab.eos)
 prompt = [vocab.eos, *vocab.encode("the students opened their")[:-1]]
-for word, p in evaluate.suggest(lm, Params((), (), model), prompt, count=2):
+for word, p in decoding.suggest(lm, Params((), (), model), prompt, count=2):
     print(f"P({vocab.symbols[word]} | students opened their) = {p:.2f}")
 
 # %% [markdown]
@@ -116,5 +116,5 @@ for n in (1, 2, 3, order):
     counted = ngram.count(train, n, size=V, eos=eos)
     model = ngram.index(ngram.modified_kneser_ney(counted, fallback=(0.5, 1, 1.5)))
     lm = ngram.ngram(V, n, eos=eos)
-    ids = evaluate.generate(lm, Params((), (), model), [eos], jax.random.key(1), length=40)
+    ids = decoding.generate(lm, Params((), (), model), [eos], jax.random.key(1), length=40)
     print(f"n = {n}: {symbols.decode(ids) if symbols else ids}\n")

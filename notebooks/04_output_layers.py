@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lmjax import cells, data, evaluate, heads, models, plot, train
+from lmjax import cells, data, heads, metrics, models, plot, train
 
 FAST = bool(os.environ.get("LMJAX_FAST"))  # small sizes, for the tests
 key = jax.random.key(0)
@@ -100,7 +100,7 @@ for name, head in layers.items():
     run = train.fit(lm, text, key, epochs=epochs, lanes=16, steps=steps, transform=transform)
     seconds = time.perf_counter() - begin
     curves[name] = [valid for _, valid in run.history.valid]
-    result = evaluate.perplexity(lm, run.params, text.valid, start=text.vocab.eos)
+    result = metrics.perplexity(lm, run.params, text.valid, start=text.vocab.eos)
     print(f"{name}: validation perplexity {result.perplexity:.1f} after {seconds:.0f} s")
 with plt.style.context(plot.STYLE):
     fig, ax = plt.subplots()

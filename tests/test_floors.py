@@ -15,7 +15,7 @@ FLOORS = {
     "unroll": 2.5,
     **dict.fromkeys(["cells", "heads", "data"], 3),
     **dict.fromkeys(["models", "analysis"], 4),
-    "evaluate": 5,
+    **dict.fromkeys(["metrics", "decoding"], 5),
     **dict.fromkeys(["train", "plot", "interop"], 6),
     "report": 7,
     "cli": 8,

@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from lmjax import cells, evaluate, heads, models
+from lmjax import cells, decoding, heads, metrics, models
 from lmjax.cell import scan
-from lmjax.evaluate.generate import _sample
+from lmjax.decoding.sampling import _sample
 from lmjax.models import Dropout
 
 V, N = 11, 6
@@ -36,7 +36,7 @@ def test_log_probs_and_perplexity_are_the_definitions(lm, key):
     expected = brute_log_probs(lm, params, [0, *tokens[:-1]])
     picked = expected[np.arange(8), tokens]
     for steps in (3, 8, 100):
-        result = evaluate.perplexity(lm, params, tokens, start=0, steps=steps)
+        result = metrics.perplexity(lm, params, tokens, start=0, steps=steps)
         assert result.nll == pytest.approx(-picked.mean(), rel=1e-12) and result.tokens == 8
         assert result.perplexity == pytest.approx(float(np.exp(-picked.mean())))
     final, _ = models.states(lm, params, lm.cell.initial_state(params.cell), jnp.array([0, *tokens[:-1]]))
@@ -45,8 +45,8 @@ def test_log_probs_and_perplexity_are_the_definitions(lm, key):
 
 def test_lanes_are_stretches_without_context(key):
     params, tokens = LM.init(key), np.array([3, 1, 4, 1, 5, 9])
-    halves = [evaluate.perplexity(LM, params, t, start=s).nll for t, s in ((tokens[:3], 0), (tokens[3:], 4))]
-    assert evaluate.perplexity(LM, params, tokens, start=0, lanes=2).nll == pytest.approx(np.mean(halves))
+    halves = [metrics.perplexity(LM, params, t, start=s).nll for t, s in ((tokens[:3], 0), (tokens[3:], 4))]
+    assert metrics.perplexity(LM, params, tokens, start=0, lanes=2).nll == pytest.approx(np.mean(halves))
 
 
 def test_looking_words_up_is_indexing(key):
@@ -134,7 +134,7 @@ def test_each_dropout_acts_in_training_alone(rates, key):
 
 def test_greedy_takes_the_most_probable_word(key):
     params, tokens = LM.init(key), [0, 1]
-    found = evaluate.generate(LM, params, tokens, key, length=4, temperature=0)
+    found = decoding.generate(LM, params, tokens, key, length=4, temperature=0)
     for token in found:
         assert token == brute_log_probs(LM, params, tokens)[-1].argmax()
         tokens.append(int(token))
@@ -154,13 +154,13 @@ def test_samples_follow_the_distribution(key):
 
 def test_top_k_and_top_p_keep_the_most_probable():
     p = np.array([0.1, 0.4, 0.2, 0.3])
-    kept = lambda **options: np.flatnonzero(np.isfinite(evaluate.truncate(jnp.log(p), **options))).tolist()
+    kept = lambda **options: np.flatnonzero(np.isfinite(decoding.truncate(jnp.log(p), **options))).tolist()
     assert kept(top_k=2) == [1, 3] and kept(top_k=9) == [0, 1, 2, 3]
     assert kept(top_p=0.69) == [1, 3] and kept(top_p=0.71) == [1, 2, 3] and kept(top_p=1e-9) == [1]
 
 
 def test_suggestions_are_sorted_and_sum_to_one(key):
-    found = evaluate.suggest(LM, LM.init(key), [1, 2], count=V)
+    found = decoding.suggest(LM, LM.init(key), [1, 2], count=V)
     probabilities = [p for _, p in found]
     assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) == pytest.approx(1)
 
@@ -169,7 +169,7 @@ def test_unigram_is_the_law_of_succession():
     ids = np.array([0, 0, 1])
     counts = np.array([3, 2, 1]) / 6
     expected = np.exp(-np.log(counts[[1, 2]]).mean())
-    assert evaluate.unigram_perplexity(ids, np.array([1, 2]), 3) == pytest.approx(expected)
+    assert metrics.unigram_perplexity(ids, np.array([1, 2]), 3) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -177,14 +177,14 @@ def test_unigram_is_the_law_of_succession():
     [
         (lambda p, k: models.recurrent(cells.rnn(2, 2), vocab_size=1), "vocab_size must be at least 2, got 1"),
         (lambda p, k: models.recurrent(cells.rnn(2, 2), vocab_size=3, dropout=Dropout(output=1.0)), "dropout.output"),
-        (lambda p, k: evaluate.perplexity(LM, p, np.array([V]), start=0), f"token {V} is not in the vocabulary"),
-        (lambda p, k: evaluate.perplexity(LM, p, np.array([], int), start=0), "no tokens"),
-        (lambda p, k: evaluate.generate(LM, p, [], k, length=1), "at least one token"),
-        (lambda p, k: evaluate.generate(LM, p, [1], k, length=-1), "length must be at least 0, got -1"),
-        (lambda p, k: evaluate.generate(LM, p, [1], k, length=1, temperature=-1), "temperature"),
-        (lambda p, k: evaluate.generate(LM, p, [1], k, length=1, top_k=0), "top_k"),
-        (lambda p, k: evaluate.generate(LM, p, [1], k, length=1, top_p=0), "top_p"),
-        (lambda p, k: evaluate.suggest(LM, p, [1], count=0), "count"),
+        (lambda p, k: metrics.perplexity(LM, p, np.array([V]), start=0), f"token {V} is not in the vocabulary"),
+        (lambda p, k: metrics.perplexity(LM, p, np.array([], int), start=0), "no tokens"),
+        (lambda p, k: decoding.generate(LM, p, [], k, length=1), "at least one token"),
+        (lambda p, k: decoding.generate(LM, p, [1], k, length=-1), "length must be at least 0, got -1"),
+        (lambda p, k: decoding.generate(LM, p, [1], k, length=1, temperature=-1), "temperature"),
+        (lambda p, k: decoding.generate(LM, p, [1], k, length=1, top_k=0), "top_k"),
+        (lambda p, k: decoding.generate(LM, p, [1], k, length=1, top_p=0), "top_p"),
+        (lambda p, k: decoding.suggest(LM, p, [1], count=0), "count"),
     ],
 )
 def test_errors_name_the_argument(call, message, key):

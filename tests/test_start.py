@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lmjax
-from lmjax import cells, data, evaluate, models, train
+from lmjax import cells, data, metrics, models, train
 
 VOCAB = data.build_vocabulary(["a b c d"])
 LM = models.recurrent(cells.lstm(4, 4), vocab_size=len(VOCAB))
@@ -48,7 +48,7 @@ def test_two_epochs_with_a_ragged_end_trace_each_step_once(corpus, monkeypatch):
     counted = lambda function, **jit: jax.jit(chex.assert_max_traces(function.__wrapped__, 1), **jit)
     step = counted(train.step, static_argnames=("lm", "transform", "reset"), donate_argnames="state")
     monkeypatch.setattr(train.loop, "step", step)
-    score = sys.modules["lmjax.evaluate.perplexity"]
+    score = sys.modules["lmjax.metrics.perplexity"]
     monkeypatch.setattr(score, "_score", counted(score._score, static_argnames="lm"))
     options = {"epochs": 2, "lanes": 4, "steps": 10, "transform": ADAM}
     run = train.fit(LM, corpus, jax.random.key(0), **options)
@@ -92,7 +92,7 @@ def test_segments_take_less_memory(corpus):
 
 def test_perplexity_does_not_depend_on_how_many_steps_are_scored_at_once(corpus):
     params = LM.init(jax.random.key(0))
-    nll = [evaluate.perplexity(LM, params, corpus.test, start=VOCAB.eos, steps=k).nll for k in (7, 50)]
+    nll = [metrics.perplexity(LM, params, corpus.test, start=VOCAB.eos, steps=k).nll for k in (7, 50)]
     assert nll[0] == pytest.approx(nll[1], rel=1e-12)
 
 

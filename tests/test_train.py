@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from lmjax import cells, data, evaluate, heads, models, train
+from lmjax import cells, data, heads, metrics, models, train
 from lmjax.analysis import recurrent_spectrum, state_gradients
 from lmjax.cell import Cell
 from lmjax.train import checkpoint, loop
@@ -38,8 +38,8 @@ def fit(corpus, lm=LM, seed=0, **options):
 
 def test_it_learns_and_repeats_to_the_last_digit(corpus):
     run = fit(corpus)
-    baseline = evaluate.unigram_perplexity(corpus.train, corpus.test, len(VOCAB))
-    assert evaluate.perplexity(LM, run.params, corpus.test, start=VOCAB.eos).perplexity < 0.6 * baseline
+    baseline = metrics.unigram_perplexity(corpus.train, corpus.test, len(VOCAB))
+    assert metrics.perplexity(LM, run.params, corpus.test, start=VOCAB.eos).perplexity < 0.6 * baseline
     assert run.history.tokens[-1] == 3 * len(corpus.train) and len(run.history.loss) == 90
     chex.assert_trees_all_equal(run, fit(corpus))
 
@@ -162,7 +162,7 @@ def test_early_stopping_keeps_the_best(corpus):
     run = fit(corpus._replace(valid=noise), patience=1, epochs=6)
     valid = [v for _, v in run.history.valid]
     assert len(valid) == 2 and run.valid == valid[0] < valid[1]
-    again = evaluate.perplexity(LM, run.params, noise, start=VOCAB.eos, lanes=5)
+    again = metrics.perplexity(LM, run.params, noise, start=VOCAB.eos, lanes=5)
     assert again.perplexity == pytest.approx(run.valid)
 
 
@@ -185,7 +185,7 @@ def test_a_cell_of_three_lines_trains_and_is_diagnosed(corpus, key):
     )
     lm = models.recurrent(leaky, vocab_size=len(VOCAB))
     run = fit(corpus, lm)
-    assert run.valid < 0.8 * evaluate.unigram_perplexity(corpus.train, corpus.valid, len(VOCAB))
+    assert run.valid < 0.8 * metrics.unigram_perplexity(corpus.train, corpus.valid, len(VOCAB))
     tokens, target = jnp.asarray(corpus.test[:20]), jnp.asarray(corpus.test[1:21])
     loss = lambda p, h, y: -lm.head.log_prob(run.params, h, y)
     xs = lm.embed(run.params.embed, tokens)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional
 
-from lmjax import data, evaluate
+from lmjax import data, metrics
 from lmjax.cli.terminal import Json, emit
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.data.corpora import LAYOUTS
@@ -80,7 +80,7 @@ def fit(
     model = ngram.index(estimate)
     model = ngram.quantise(model) if quantise else model
     facts = {"method": method, "order": order, "prune": ",".join(map(str, prune)), "corpus": source}
-    signature = evaluate.signature(**{name: value for name, value in facts.items() if value != ""})
+    signature = metrics.signature(**{name: value for name, value in facts.items() if value != ""})
     if _is_arpa(out):
         write_arpa(out, model if quantise else estimate, vocab)
     else:
@@ -114,7 +114,7 @@ def evaluate_model(
     nll = -float(logp.mean())
     answer = {"perplexity": None if impossible else float(np.exp(nll)), "nll": None if impossible else nll}
     answer |= {"tokens": len(ids), "oov": oov, "impossible": impossible, "seconds": time.perf_counter() - begin}
-    signature = evaluate.signature(
+    signature = metrics.signature(
         model=facts.get("signature", f"{file.name}:{_digest(file)[:8]}"),
         corpus=f"{corpus.resolve().name}:{_digest(text)[:8]}",
         split=split,
@@ -181,7 +181,7 @@ def report(
         answer |= unseen._asdict()
         for title, shares in (("unseen n-grams", unseen.unseen_ngram), ("unseen contexts", unseen.unseen_context)):
             columns.append((title, [f"{share:.1%}" for share in shares]))
-    answer["signature"] = facts.get("signature", evaluate.signature(model=file.name))
+    answer["signature"] = facts.get("signature", metrics.signature(model=file.name))
     lines = ["  ".join([" n", *(title.rjust(15) for title, _ in columns)])]
     lines += ["  ".join([f"{k + 1:2}", *(cells[k].rjust(15) for _, cells in columns)]) for k in range(model.order)]
     emit(answer, as_json, "\n".join(lines))
@@ -200,7 +200,7 @@ def arpa(file: Positional[Path], out: Path, as_json: Json = False) -> None:
         write_arpa(out, model, vocab)
     else:
         ngram.save(out, model, vocab, **facts)
-    answer = {"ngrams": ngram.storage(model).ngrams, "out": str(out), "signature": evaluate.signature(model=file.name)}
+    answer = {"ngrams": ngram.storage(model).ngrams, "out": str(out), "signature": metrics.signature(model=file.name)}
     emit(answer, as_json, str(out))
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 from tyro.conf import OmitArgPrefixes, Positional
 
-from lmjax import data, evaluate
+from lmjax import data, decoding, metrics
 from lmjax import train as training
 from lmjax.cli.terminal import Json, called, emit, lap, laps, progress, say, working
 from lmjax.cli.writing import Sampling, suggestions, write_on
-from lmjax.evaluate import Perplexity
+from lmjax.metrics import Perplexity
 from lmjax.train import Model
 
 __all__ = ["COMMANDS"]
@@ -97,7 +97,7 @@ def train(
     with working("measuring test perplexity"):
         result = _measure(lm, run.params, text, "test", seed=seed)
     result = result._replace(seconds=time.perf_counter() - begin)
-    baseline = evaluate.unigram_perplexity(text.train, text.test, len(text.vocab))
+    baseline = metrics.unigram_perplexity(text.train, text.test, len(text.vocab))
     answer = {**result._asdict(), "valid_perplexity": run.valid, "unigram_perplexity": baseline, "out": str(out)}
     answer["first_step"] = first = laps()
     parts = ", ".join(f"{what} {seconds:.1f}" for what, seconds in first.items())
@@ -202,7 +202,7 @@ def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_jso
             max_norm=trained.config["clip"],
         )
         sections, numbers = report.diagnose([subject], text.test)
-    signature = evaluate.signature(corpus=called(text), split="test", seed=trained.config["seed"])
+    signature = metrics.signature(corpus=called(text), split="test", seed=trained.config["seed"])
     lead = f"A look inside the run {run.name}. {signature}"
     answer = {"models": numbers, "seconds": time.perf_counter() - begin, "signature": signature}
     place = _write_page(out, report.page("How gradients flow", lead, sections), answer)
@@ -224,7 +224,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
     with working("reading Python's own prose"):
         text = data.stdlib()
     say(f"{len(text.train):,} words to train on, {len(text.test):,} to test on, vocabulary {len(text.vocab):,}")
-    baseline = evaluate.unigram_perplexity(text.train, text.test, len(text.vocab))
+    baseline = metrics.unigram_perplexity(text.train, text.test, len(text.vocab))
     total = DEMO_EPOCHS * training.steps_per_epoch(len(text.train), DEMO_LANES, DEMO_STEPS)
     key = jax.random.key(seed)
     subjects, results, quotes = [], {}, []
@@ -246,7 +246,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
         say(f"{cell}: {_sentence(results[cell], 'test')}")
         before = training.start_params(lm, key)
         subjects.append(report.Subject(cell, lm, run.params, before, run.history, DEMO_CLIP))
-        ids = evaluate.generate(lm, run.params, [text.vocab.eos], key, length=80, top_p=0.9, exclude=(text.vocab.unk,))
+        ids = decoding.generate(lm, run.params, [text.vocab.eos], key, length=80, top_p=0.9, exclude=(text.vocab.unk,))
         quotes.append((f"{cell}, sampled with top-p 0.9", text.vocab.decode(ids)))
         say(f"{cell} writes: {quotes[-1][1]}")
     say(f"unigram baseline: {baseline:.2f}")
@@ -290,7 +290,7 @@ def _corpus(name: str, **options) -> data.Corpus:
 
 def _measure(lm, params, text: data.Corpus, split: str, *, seed: int, lanes: int = 1) -> Perplexity:
     fields: dict[str, Any] = {"corpus": called(text), "split": split, "seed": seed}
-    return evaluate.perplexity(lm, params, getattr(text, split), start=text.vocab.eos, lanes=lanes, **fields)
+    return metrics.perplexity(lm, params, getattr(text, split), start=text.vocab.eos, lanes=lanes, **fields)
 
 
 def _sentence(result: Perplexity, split: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from lmjax.data import Corpus, contiguous
-from lmjax.evaluate import perplexity
+from lmjax.metrics import perplexity
 from lmjax.models import LanguageModel
 from lmjax.train import checkpoint
 from lmjax.train.step import Metrics, optimizer, rewind, start, step
@@ -91,7 +91,7 @@ def fit(
 
     The training stream is read in `lanes` contiguous stretches, `steps` tokens at a time, the cell's
     state carried along; every epoch starts afresh at the beginning and ends with a validation (in as
-    many lanes, see `evaluate.perplexity`).
+    many lanes, see `metrics.perplexity`).
 
     Args:
         lm: the model.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from functools import partial
 from typing import NamedTuple
@@ -11,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import lmjax
 from lmjax.data import contiguous
+from lmjax.metrics.signature import signature
 from lmjax.models import LanguageModel, log_prob
 from lmjax.precision import full_precision
 
-__all__ = ["Perplexity", "perplexity", "signature", "unigram_perplexity"]
+__all__ = ["Perplexity", "perplexity", "unigram_perplexity"]
 
 
 class Perplexity(NamedTuple):
@@ -94,13 +93,3 @@ def unigram_perplexity(train: np.ndarray, ids: np.ndarray, vocab_size: int) -> f
     """
     counts = np.bincount(train, minlength=vocab_size) + 1
     return float(np.exp(-np.log(counts / counts.sum())[ids].mean()))
-
-
-def signature(**fields) -> str:
-    """Return one line that names versions and whatever else is needed to get the same number again.
-
-    >>> signature(seed=0).split("|")[-1]
-    'seed:0'
-    """
-    versions = {"lmjax": lmjax.__version__, "jax": jax.__version__, "python": platform.python_version()}
-    return "|".join(f"{name}:{value}" for name, value in (versions | fields).items())
