@@ -22,8 +22,8 @@ class Config:
     n: int = 128
     dropout: float = 0.2  # of word vectors and of the features the softmax reads
     epochs: int = 6
-    lanes: int = 16
-    steps: int = 32
+    batch_size: int = 16
+    bptt: int = 32
     learning_rate: float = 5e-3
     max_norm: float = 1.0
     seed: int = 0
@@ -36,7 +36,7 @@ FAST = Config(cells=("rnn", "lstm"), n=8, epochs=1, tokens=1000)
 def run(cfg: Config) -> dict:
     text = data.stdlib() if cfg.corpus == "stdlib" else data.directory(cfg.corpus)
     text = text._replace(**{split: getattr(text, split)[: cfg.tokens] for split in ("train", "valid", "test")})
-    total = cfg.epochs * train.steps_per_epoch(len(text.train), cfg.lanes, cfg.steps)
+    total = cfg.epochs * train.steps_per_epoch(len(text.train), cfg.batch_size, cfg.bptt)
     rows = {}
     for cell in cfg.cells:
         model = train.Model(cell=cell, n=cfg.n, head="tied", drop_input=cfg.dropout, drop_output=cfg.dropout)
@@ -46,8 +46,8 @@ def run(cfg: Config) -> dict:
             text,
             jax.random.key(cfg.seed),
             epochs=cfg.epochs,
-            lanes=cfg.lanes,
-            steps=cfg.steps,
+            batch_size=cfg.batch_size,
+            bptt=cfg.bptt,
             transform=train.optimizer("adam", cfg.learning_rate, steps=total, max_norm=cfg.max_norm),
         )
         fields = {"corpus": f"{text.name}:{text.sha256[:8]}", "seed": cfg.seed, "cell": cell}

@@ -24,7 +24,7 @@ from lmjax import heads, plot
 class Config:
     vocab_sizes: tuple[int, ...] = (2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000)
     n: int = 256
-    positions: int = 1024  # of a batch: lanes times steps
+    positions: int = 1024  # of a batch: batch size times sequence length
     samples: int = 1024
     rounds: int = 4
 

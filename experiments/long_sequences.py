@@ -28,7 +28,7 @@ from lmjax import cells, data, models, plot, train
 class Config:
     cells: tuple[str, ...] = ("rnn", "lstm")
     n: int = 128
-    lanes: int = 1
+    batch_size: int = 1
     lengths: tuple[int, ...] = (1024, 4096, 16384, 65536)
     steps: int = 5  # after the first
     limit: float = 2.0  # GB that a process with segments may allocate
@@ -44,10 +44,10 @@ def measure(cfg: Config, cell: str, length: int, segment: int | None) -> dict:
         resource.setrlimit(resource.RLIMIT_DATA, (int(cfg.limit * 1e9),) * 2)
     lm = models.recurrent({"rnn": cells.rnn, "lstm": cells.lstm}[cell](cfg.n, cfg.n), vocab_size=VOCAB, segment=segment)
     transform = train.optimizer(learning_rate=1e-2)
-    state = train.start(lm, transform, jax.random.key(0), cfg.lanes)
+    state = train.init_state(lm, transform, jax.random.key(0), cfg.batch_size)
     text = np.frombuffer(json.__doc__.encode(), np.uint8) % VOCAB  # any text will do
-    text = np.resize(text, cfg.lanes * length)
-    batch = next(data.contiguous(text, lanes=cfg.lanes, steps=length, start=0))
+    text = np.resize(text, cfg.batch_size * length)
+    batch = next(data.contiguous(text, batch_size=cfg.batch_size, seq_len=length, start=0))
     step = jax.jit(partial(train.step, lm, transform), donate_argnums=0).lower(state, batch).compile()
     memory, seconds, losses = step.memory_analysis(), [], []
     for _ in range(cfg.steps + 1):

@@ -40,7 +40,7 @@ if FAST:
     corpus = corpus._replace(train=corpus.train[:2000], valid=corpus.valid[:500], test=corpus.test[:500])
 n = 8 if FAST else 128
 lm = models.recurrent(cells.lstm(n, n), vocab_size=len(corpus.vocab))
-run = train.fit(lm, corpus, jax.random.key(0), epochs=1 if FAST else 3, lanes=16, steps=32)
+run = train.fit(lm, corpus, jax.random.key(0), epochs=1 if FAST else 3, batch_size=16, bptt=32)
 print(metrics.perplexity(lm, run.params, corpus.test, start=corpus.vocab.eos))
 print("unigram:", metrics.unigram_perplexity(corpus.train, corpus.test, len(corpus.vocab)))
 plot.learning_curves({"lstm": train.learning_curve(run.history)})

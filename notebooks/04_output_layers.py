@@ -84,7 +84,7 @@ with plt.style.context(plot.STYLE):
 # the full softmax is still cheap; `experiments/heads.py` measures the layers alone up to 200,000 words.
 
 # %%
-n, epochs, steps = (8, 1, 32) if FAST else (96, 3, 32)
+n, epochs, bptt = (8, 1, 32) if FAST else (96, 3, 32)
 text = corpus._replace(train=corpus.train[:2000], valid=corpus.valid[:200]) if FAST else corpus
 layers = {
     "softmax": heads.softmax(n, V),
@@ -93,11 +93,11 @@ layers = {
     "sampled": heads.sampled(n, V, samples=256),
 }
 curves = {}
-total = epochs * train.steps_per_epoch(len(text.train), 16, steps)
+total = epochs * train.steps_per_epoch(len(text.train), 16, bptt)
 for name, head in layers.items():
     lm = models.recurrent(cells.gru(n, n), vocab_size=V, head=head)
     transform, begin = train.optimizer("adam", 8e-3, steps=total), time.perf_counter()
-    run = train.fit(lm, text, key, epochs=epochs, lanes=16, steps=steps, transform=transform)
+    run = train.fit(lm, text, key, epochs=epochs, batch_size=16, bptt=bptt, transform=transform)
     seconds = time.perf_counter() - begin
     curves[name] = [valid for _, valid in run.history.valid]
     result = metrics.perplexity(lm, run.params, text.valid, start=text.vocab.eos)

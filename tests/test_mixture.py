@@ -26,7 +26,7 @@ def test_a_mixture_is_the_weighted_sum(key):
     state, mixed = models.log_prob(LM, params, LM.cell.initial_state(params.cell), inputs, targets)
     np.testing.assert_allclose(np.exp(mixed), 0.3 * p[0] + 0.7 * p[1], rtol=1e-5)
     np.testing.assert_allclose(np.exp(models.next_log_probs(LM, params, state)).sum(), 1, rtol=1e-5)
-    assert metrics.perplexity(LM, params, TEXT, start=0, lanes=3).tokens == 300
+    assert metrics.perplexity(LM, params, TEXT, start=0, batch_size=3).tokens == 300
 
 
 def test_one_model_is_its_own_mixture(key):

@@ -35,18 +35,18 @@ def test_log_probs_and_perplexity_are_the_definitions(lm, key):
     params, tokens = lm.init(key), np.array([3, 1, 4, 1, 5, 9, 2, 6])
     expected = brute_log_probs(lm, params, [0, *tokens[:-1]])
     picked = expected[np.arange(8), tokens]
-    for steps in (3, 8, 100):
-        result = metrics.perplexity(lm, params, tokens, start=0, steps=steps)
+    for seq_len in (3, 8, 100):
+        result = metrics.perplexity(lm, params, tokens, start=0, seq_len=seq_len)
         assert result.nll == pytest.approx(-picked.mean(), rel=1e-12) and result.tokens == 8
         assert result.perplexity == pytest.approx(float(np.exp(-picked.mean())))
     final, _ = models.states(lm, params, lm.cell.initial_state(params.cell), jnp.array([0, *tokens[:-1]]))
     np.testing.assert_allclose(models.next_log_probs(lm, params, final), expected[-1], rtol=1e-12)
 
 
-def test_lanes_are_stretches_without_context(key):
+def test_sequences_of_a_batch_are_scored_without_context(key):
     params, tokens = LM.init(key), np.array([3, 1, 4, 1, 5, 9])
     halves = [metrics.perplexity(LM, params, t, start=s).nll for t, s in ((tokens[:3], 0), (tokens[3:], 4))]
-    assert metrics.perplexity(LM, params, tokens, start=0, lanes=2).nll == pytest.approx(np.mean(halves))
+    assert metrics.perplexity(LM, params, tokens, start=0, batch_size=2).nll == pytest.approx(np.mean(halves))
 
 
 def test_looking_words_up_is_indexing(key):

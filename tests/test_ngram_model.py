@@ -73,7 +73,7 @@ def test_lanes_are_texts_of_their_own():
 
 def test_perplexity_is_that_of_the_lookups():
     expected = np.exp(-np.asarray(ng.log_prob(MODEL, IDS), float).mean())
-    result = metrics.perplexity(LM, Params((), (), MODEL), IDS, start=VOCAB.eos, steps=500)
+    result = metrics.perplexity(LM, Params((), (), MODEL), IDS, start=VOCAB.eos, seq_len=500)
     assert result.tokens == len(IDS)
     assert result.perplexity == pytest.approx(expected, rel=1e-6)
 

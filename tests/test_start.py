@@ -43,27 +43,27 @@ def test_import_is_cheap_and_rooms_come_when_asked_for():
 
 
 def test_two_epochs_with_a_ragged_end_trace_each_step_once(corpus, monkeypatch):
-    """203 tokens in 4 lanes of 10 steps: the last batch is short, and the validation's too."""
+    """203 tokens in 4 sequences, 10 at a time: the last batch is short, and the validation's too."""
     chex.clear_trace_counter()
     counted = lambda function, **jit: jax.jit(chex.assert_max_traces(function.__wrapped__, 1), **jit)
     step = counted(train.step, static_argnames=("lm", "transform", "reset"), donate_argnames="state")
     monkeypatch.setattr(train.loop, "step", step)
     score = sys.modules["lmjax.metrics.perplexity"]
     monkeypatch.setattr(score, "_score", counted(score._score, static_argnames="lm"))
-    options = {"epochs": 2, "lanes": 4, "steps": 10, "transform": ADAM}
+    options = {"epochs": 2, "batch_size": 4, "bptt": 10, "transform": ADAM}
     run = train.fit(LM, corpus, jax.random.key(0), **options)
     assert len(run.history.loss) == 12 and len(run.history.valid) == 2
 
 
 def test_a_report_comes_before_the_first_step_and_after_it(corpus):
     reports = []
-    train.fit(LM, corpus, jax.random.key(0), epochs=1, lanes=4, steps=10, transform=ADAM, report=reports.append)
+    train.fit(LM, corpus, jax.random.key(0), epochs=1, batch_size=4, bptt=10, transform=ADAM, report=reports.append)
     assert [r.step for r in reports[:2]] == [0, 1] and np.isnan(reports[0].loss) and reports[1].loss > 0
 
 
 def test_the_step_writes_into_the_memory_of_the_old_state(corpus):
-    state = train.start(LM, ADAM, jax.random.key(0), 4)
-    batch = next(data.contiguous(corpus.train, lanes=4, steps=10, start=VOCAB.eos))
+    state = train.init_state(LM, ADAM, jax.random.key(0), 4)
+    batch = next(data.contiguous(corpus.train, batch_size=4, seq_len=10, start=VOCAB.eos))
     arrays = lambda state: [x for x in jax.tree.leaves((state.params, state.opt, state.carry)) if x.ndim]
     places = lambda state: {x.unsafe_buffer_pointer() for x in arrays(state)}
     before = places(state)
@@ -74,15 +74,16 @@ def test_the_step_writes_into_the_memory_of_the_old_state(corpus):
 
 def test_segments_leave_training_as_it_is(corpus):
     runs = [
-        train.fit(lm, corpus, jax.random.key(0), epochs=1, lanes=4, steps=20, transform=ADAM) for lm in (LM, SEGMENTED)
+        train.fit(lm, corpus, jax.random.key(0), epochs=1, batch_size=4, bptt=20, transform=ADAM)
+        for lm in (LM, SEGMENTED)
     ]
     chex.assert_trees_all_close(runs[0].params, runs[1].params, rtol=1e-9)
 
 
 def test_segments_take_less_memory(corpus):
     def temporary(lm):
-        state = jax.eval_shape(lambda key: train.start(lm, ADAM, key, 4), jax.random.key(0))
-        batch = next(data.contiguous(np.resize(corpus.train, 4096), lanes=4, steps=1024, start=0))
+        state = jax.eval_shape(lambda key: train.init_state(lm, ADAM, key, 4), jax.random.key(0))
+        batch = next(data.contiguous(np.resize(corpus.train, 4096), batch_size=4, seq_len=1024, start=0))
         return train.step.lower(lm, ADAM, state, batch).compile().memory_analysis().temp_size_in_bytes
 
     lm = models.recurrent(cells.lstm(16, 16), vocab_size=len(VOCAB))
@@ -90,9 +91,9 @@ def test_segments_take_less_memory(corpus):
     assert temporary(lm._replace(segment=32)) < temporary(lm) - gates
 
 
-def test_perplexity_does_not_depend_on_how_many_steps_are_scored_at_once(corpus):
+def test_perplexity_does_not_depend_on_how_many_tokens_are_scored_at_once(corpus):
     params = LM.init(jax.random.key(0))
-    nll = [metrics.perplexity(LM, params, corpus.test, start=VOCAB.eos, steps=k).nll for k in (7, 50)]
+    nll = [metrics.perplexity(LM, params, corpus.test, start=VOCAB.eos, seq_len=k).nll for k in (7, 50)]
     assert nll[0] == pytest.approx(nll[1], rel=1e-12)
 
 

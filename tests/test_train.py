@@ -28,7 +28,7 @@ def corpus():
 
 
 LM = models.recurrent(cells.lstm(8, 8), vocab_size=len(VOCAB))
-FIT = {"epochs": 3, "lanes": 5, "steps": 10}
+FIT = {"epochs": 3, "batch_size": 5, "bptt": 10}
 ADAM = train.optimizer("adam", 0.02, steps=90)
 
 
@@ -64,8 +64,8 @@ def test_training_in_half_precision_keeps_single_precision_parameters(corpus, he
 
 def test_one_step_is_sgd_on_the_clipped_mean_loss(corpus, key):
     transform = train.optimizer("sgd", 0.5, max_norm=0.1)
-    state = train.start(LM, transform, key, 5)
-    batch = next(data.contiguous(corpus.train, lanes=5, steps=10, start=VOCAB.eos))
+    state = train.init_state(LM, transform, key, 5)
+    batch = next(data.contiguous(corpus.train, batch_size=5, seq_len=10, start=VOCAB.eos))
 
     def mean_loss(params):
         carry = LM.cell.initial_state(params.cell, (5,))
@@ -98,7 +98,7 @@ def dense_and_sparse(lm, transform, key, steps):
     *first, last = (data.Batch(x, x + 7, jnp.ones(x.shape, bool)) for x in tokens)
 
     def before():
-        state = train.start(dense, transform, key, 4)
+        state = train.init_state(dense, transform, key, 4)
         for batch in first:
             state, _ = train.step(dense, transform, state, batch)
         return state
@@ -127,11 +127,11 @@ def test_adam_leaves_the_rows_that_a_batch_lacks(key):
     chex.assert_trees_all_close(sparse.params.cell, dense.params.cell, rtol=1e-12)
 
 
-def test_a_reset_lane_begins_anew(corpus, key):
+def test_a_reset_sequence_begins_anew(corpus, key):
     transform = train.optimizer("sgd", 0.5)
-    batch = next(data.contiguous(corpus.train, lanes=5, steps=10, start=VOCAB.eos))
-    used = lambda: jax.tree.map(jnp.ones_like, train.start(LM, transform, key, 5).carry)
-    start = lambda: train.start(LM, transform, key, 5)
+    batch = next(data.contiguous(corpus.train, batch_size=5, seq_len=10, start=VOCAB.eos))
+    used = lambda: jax.tree.map(jnp.ones_like, train.init_state(LM, transform, key, 5).carry)
+    start = lambda: train.init_state(LM, transform, key, 5)
     always = train.step(LM, transform, start()._replace(carry=used()), batch, reset=1.0)[1]
     assert always.loss == train.step(LM, transform, start(), batch)[1].loss
     assert always.loss != train.step(LM, transform, start()._replace(carry=used()), batch)[1].loss
@@ -162,7 +162,7 @@ def test_early_stopping_keeps_the_best(corpus):
     run = fit(corpus._replace(valid=noise), patience=1, epochs=6)
     valid = [v for _, v in run.history.valid]
     assert len(valid) == 2 and run.valid == valid[0] < valid[1]
-    again = metrics.perplexity(LM, run.params, noise, start=VOCAB.eos, lanes=5)
+    again = metrics.perplexity(LM, run.params, noise, start=VOCAB.eos, batch_size=5)
     assert again.perplexity == pytest.approx(run.valid)
 
 
@@ -219,7 +219,7 @@ def test_damaged_checkpoints_are_named(tmp_path):
     ("call", "message"),
     [
         (lambda c: fit(c, epochs=0), "epochs: must be at least 1, got 0"),
-        (lambda c: fit(c, lanes=-2), "lanes: must be at least 1, got -2"),
+        (lambda c: fit(c, batch_size=-2), "batch_size: must be at least 1, got -2"),
         (lambda c: train.optimizer("adamant"), "optimizer: must be one of"),
         (lambda c: train.optimizer(learning_rate=0.0), "learning_rate: must be positive"),
         (

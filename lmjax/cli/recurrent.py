@@ -27,8 +27,8 @@ def train(
     out: Path,
     model: OmitArgPrefixes[Model] = Model(),
     epochs: int = 5,
-    lanes: int = 32,
-    steps: int = 35,
+    batch_size: int = 32,
+    bptt: int = 35,
     optimizer: str = "adam",
     learning_rate: float = 2e-3,
     constant_rate: bool = False,
@@ -48,8 +48,8 @@ def train(
         out: Directory for the run: configuration, vocabulary, best and last parameters.
         model: Shape of the model.
         epochs: Passes over the training text.
-        lanes: Stretches of the text that are read side by side (the batch size).
-        steps: Tokens of a stretch at a time, and how far gradients flow back.
+        batch_size: Sequences of the text that are read side by side.
+        bptt: Tokens of a sequence at a time, and how far gradients flow back.
         optimizer: adam or sgd.
         learning_rate: Learning rate; it falls to 0 along a cosine.
         constant_rate: Keep the learning rate as it is.
@@ -76,7 +76,7 @@ def train(
     config |= {"corpus": str(corpus), "sha256": text.sha256}
     if resume:
         training.check_same(out, model, config)
-    total = None if constant_rate else epochs * training.steps_per_epoch(len(text.train), lanes, steps)
+    total = None if constant_rate else epochs * training.steps_per_epoch(len(text.train), batch_size, bptt)
     transform = training.optimizer(optimizer, learning_rate, steps=total, max_norm=clip)
     training.describe(out, model, text.vocab, config)
     with progress(_name(model)) as report:
@@ -85,8 +85,8 @@ def train(
             text,
             jax.random.key(seed),
             epochs=epochs,
-            lanes=lanes,
-            steps=steps,
+            batch_size=batch_size,
+            bptt=bptt,
             transform=transform,
             patience=patience,
             minutes=minutes,
@@ -111,8 +111,8 @@ def train(
 
 _KEPT = (
     "epochs",
-    "lanes",
-    "steps",
+    "batch_size",
+    "bptt",
     "optimizer",
     "learning_rate",
     "constant_rate",
@@ -124,7 +124,7 @@ _KEPT = (
 
 
 def evaluate_run(
-    run: Positional[Path], corpus: str | None = None, split: str = "test", lanes: int = 1, as_json: Json = False
+    run: Positional[Path], corpus: str | None = None, split: str = "test", batch_size: int = 1, as_json: Json = False
 ) -> None:
     """Measure the exact perplexity of a trained model.
 
@@ -132,7 +132,7 @@ def evaluate_run(
         run: Directory of the run.
         corpus: Directory of the text, default that of the training.
         split: train, valid or test.
-        lanes: Stretches that are scored side by side; more than 1 is faster and loses context at each start.
+        batch_size: Sequences scored side by side; more than 1 is faster and loses context at each start.
         as_json: Print one JSON object.
     """
     if split not in ("train", "valid", "test"):
@@ -141,7 +141,7 @@ def evaluate_run(
     trained = training.load_run(run)
     with working(f"measuring {split} perplexity"):
         text = _corpus(corpus or trained.config["corpus"], vocab=trained.vocab)
-        result = _measure(trained.lm, trained.params, text, split, seed=trained.config["seed"], lanes=lanes)
+        result = _measure(trained.lm, trained.params, text, split, seed=trained.config["seed"], batch_size=batch_size)
     emit(result._asdict(), as_json, _sentence(result, split))
 
 
@@ -197,7 +197,7 @@ def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_jso
             trained.config["model"]["cell"],
             trained.lm,
             trained.params,
-            before=training.start_params(trained.lm, jax.random.key(trained.config["seed"])),
+            before=training.init_params(trained.lm, jax.random.key(trained.config["seed"])),
             history=training.load_history(run),
             max_norm=trained.config["clip"],
         )
@@ -225,7 +225,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
         text = data.stdlib()
     say(f"{len(text.train):,} words to train on, {len(text.test):,} to test on, vocabulary {len(text.vocab):,}")
     baseline = metrics.unigram_perplexity(text.train, text.test, len(text.vocab))
-    total = DEMO_EPOCHS * training.steps_per_epoch(len(text.train), DEMO_LANES, DEMO_STEPS)
+    total = DEMO_EPOCHS * training.steps_per_epoch(len(text.train), DEMO_BATCH_SIZE, DEMO_BPTT)
     key = jax.random.key(seed)
     subjects, results, quotes = [], {}, []
     for cell in ("rnn", "lstm"):
@@ -237,14 +237,14 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
                 text,
                 key,
                 epochs=DEMO_EPOCHS,
-                lanes=DEMO_LANES,
-                steps=DEMO_STEPS,
+                batch_size=DEMO_BATCH_SIZE,
+                bptt=DEMO_BPTT,
                 transform=transform,
                 report=report_progress,
             )
         results[cell] = _measure(lm, run.params, text, "test", seed=seed)
         say(f"{cell}: {_sentence(results[cell], 'test')}")
-        before = training.start_params(lm, key)
+        before = training.init_params(lm, key)
         subjects.append(report.Subject(cell, lm, run.params, before, run.history, DEMO_CLIP))
         ids = decoding.generate(lm, run.params, [text.vocab.eos], key, length=80, top_p=0.9, exclude=(text.vocab.unk,))
         quotes.append((f"{cell}, sampled with top-p 0.9", text.vocab.decode(ids)))
@@ -275,7 +275,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
 
 
 DEMO_MODEL = Model(n=128, head="tied", drop_input=0.2, drop_output=0.2)
-DEMO_EPOCHS, DEMO_LANES, DEMO_STEPS = 3, 16, 32
+DEMO_EPOCHS, DEMO_BATCH_SIZE, DEMO_BPTT = 3, 16, 32
 DEMO_RATE, DEMO_CLIP = 8e-3, 1.0
 
 
@@ -288,9 +288,9 @@ def _corpus(name: str, **options) -> data.Corpus:
     return data.directory(name, **options)
 
 
-def _measure(lm, params, text: data.Corpus, split: str, *, seed: int, lanes: int = 1) -> Perplexity:
+def _measure(lm, params, text: data.Corpus, split: str, *, seed: int, batch_size: int = 1) -> Perplexity:
     fields: dict[str, Any] = {"corpus": called(text), "split": split, "seed": seed}
-    return metrics.perplexity(lm, params, getattr(text, split), start=text.vocab.eos, lanes=lanes, **fields)
+    return metrics.perplexity(lm, params, getattr(text, split), start=text.vocab.eos, batch_size=batch_size, **fields)
 
 
 def _sentence(result: Perplexity, split: str) -> str:

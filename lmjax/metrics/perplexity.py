@@ -29,14 +29,14 @@ class Perplexity(NamedTuple):
 
 
 def perplexity(
-    lm: LanguageModel, params, ids: np.ndarray, *, start: int, lanes: int = 1, steps: int = 128, **fields
+    lm: LanguageModel, params, ids: np.ndarray, *, start: int, batch_size: int = 1, seq_len: int = 128, **fields
 ) -> Perplexity:
     """Return exp of the mean negative log-likelihood over every token of a stream.
 
         perplexity = exp( -1/N sum_{t=1..N} log P(x_t | start, x_1..x_{t-1}) )
 
-    The state is carried over the whole stream. With more than one lane the stream is cut into that many
-    stretches scored side by side: faster, and each stretch begins without context, so slightly higher.
+    The state is carried over the whole stream. With a batch size above 1 the stream is cut into that
+    many sequences scored side by side: faster, and each begins without context, so slightly higher.
     Log-probabilities are the head's exact ones, in the precision of the parameters also where a backend
     multiplies float32 in less by default (TF32 on a GPU, bfloat16 on a TPU), summed in double precision.
 
@@ -45,8 +45,8 @@ def perplexity(
         params: its parameters.
         ids: int `[N]`, all of which are scored.
         start: the token before the first, e.g. `vocab.eos`.
-        lanes: how many stretches; 1 is the exact protocol.
-        steps: how many steps are scored at once; affects memory and speed alone.
+        batch_size: how many sequences; 1 is the exact protocol.
+        seq_len: how many tokens of each are scored at once; affects memory and speed alone.
         **fields: what the signature shall name besides the versions, e.g. `corpus="..."`.
 
     >>> from lmjax import cells, models
@@ -57,20 +57,21 @@ def perplexity(
     (10.0, 7)
 
     Raises:
-        ValueError: the stream is empty, a token is not in the vocabulary, or `lanes` or `steps` is below 1.
+        ValueError: the stream is empty, a token is not in the vocabulary, or `batch_size` or `seq_len` is
+            below 1.
     """
     begin = time.perf_counter()
     vocab_size = jax.eval_shape(lambda p: _next_shape(lm, p), params).shape[-1]
-    state = lm.cell.initial_state(params.cell, (lanes,))
+    state = lm.cell.initial_state(params.cell, (batch_size,))
     losses, tokens = [], 0  # losses stay on the device until the end: no batch waits for the one before
-    for batch in contiguous(ids, lanes=lanes, steps=steps, start=start):
+    for batch in contiguous(ids, batch_size=batch_size, seq_len=seq_len, start=start):
         if (bad := batch.targets.max()) >= vocab_size or batch.targets.min() < 0:
             raise ValueError(f"perplexity: token {bad} is not in the vocabulary of {vocab_size}")
         state, nll = _score(lm, params, state, batch)
         losses.append(nll)
         tokens += int(batch.mask.sum())
     nll = sum(map(float, losses)) / tokens
-    text = signature(**fields, tokens=tokens, lanes=lanes)
+    text = signature(**fields, tokens=tokens, batch_size=batch_size)
     return Perplexity(float(np.exp(nll)), nll, tokens, time.perf_counter() - begin, text)
 
 

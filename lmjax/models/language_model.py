@@ -26,7 +26,7 @@ class Params(NamedTuple):
 class Dropout(NamedTuple):
     """Rates of dropout in training; 0 is none.
 
-    `input` and `output` drop whole features of a lane for all steps of a batch (locked dropout);
+    `input` and `output` drop whole features of a sequence for all steps of a batch (locked dropout);
     `recurrent` drops single weights of every W_h for all steps of a batch (weight drop).
 
     References: Gal and Ghahramani (2016); Merity, Keskar and Socher (2018).

@@ -18,7 +18,7 @@ from lmjax.data import Corpus, contiguous
 from lmjax.metrics import perplexity
 from lmjax.models import LanguageModel
 from lmjax.train import checkpoint
-from lmjax.train.step import Metrics, optimizer, rewind, start, step
+from lmjax.train.step import Metrics, init_state, optimizer, rewind, step
 
 __all__ = ["History", "Progress", "Run", "fit", "learning_curve", "load_history", "steps_per_epoch"]
 
@@ -56,7 +56,7 @@ class Run(NamedTuple):
     opt: Any  # last state of the optimiser, `opt[0]` with the clipping statistics
 
 
-def steps_per_epoch(tokens: int, lanes: int, steps: int) -> int:
+def steps_per_epoch(tokens: int, batch_size: int, bptt: int) -> int:
     """Return how many batches of `data.contiguous` hold a stream of so many tokens.
 
     >>> steps_per_epoch(1000, 32, 10)
@@ -65,10 +65,10 @@ def steps_per_epoch(tokens: int, lanes: int, steps: int) -> int:
     Raises:
         ValueError: a number is below 1.
     """
-    for name, value in {"tokens": tokens, "lanes": lanes, "steps": steps}.items():
+    for name, value in {"tokens": tokens, "batch_size": batch_size, "bptt": bptt}.items():
         if value < 1:
             raise ValueError(f"{name}: must be at least 1, got {value}")
-    return math.ceil(math.ceil(tokens / lanes) / steps)
+    return math.ceil(math.ceil(tokens / batch_size) / bptt)
 
 
 def fit(
@@ -77,8 +77,8 @@ def fit(
     key,
     *,
     epochs: int = 5,
-    lanes: int = 32,
-    steps: int = 35,
+    batch_size: int = 32,
+    bptt: int = 35,
     transform: optax.GradientTransformation | None = None,
     reset: float = 0.01,
     patience: int | None = None,
@@ -89,19 +89,19 @@ def fit(
 ) -> Run:
     """Train a language model and return the parameters of the best validation perplexity.
 
-    The training stream is read in `lanes` contiguous stretches, `steps` tokens at a time, the cell's
-    state carried along; every epoch starts afresh at the beginning and ends with a validation (in as
-    many lanes, see `metrics.perplexity`).
+    The training stream is cut into `batch_size` contiguous sequences, read `bptt` tokens at a time, the
+    cell's state carried along: truncated backpropagation through time. Every epoch starts afresh at the
+    beginning and ends with a validation (of the same batch size, see `metrics.perplexity`).
 
     Args:
         lm: the model.
         corpus: its `train` and `valid` splits are used.
         key: random key; the run is a function of it and the arguments.
         epochs: passes over the training stream.
-        lanes: B.
-        steps: T, how far gradients flow.
+        batch_size: B, the number of sequences.
+        bptt: T, tokens of a sequence at a time, and how far gradients flow back.
         transform: optax optimiser, default `optimizer("adam", steps=all)`.
-        reset: probability that a lane's state begins anew at a batch, see `step`.
+        reset: probability that a sequence's state begins anew at a batch, see `step`.
         patience: stop after so many epochs without a better validation; None never does.
         minutes: stop, with a last validation, when so much time has passed.
         report: called before the first step, after it, then a few times a second at most, and after each
@@ -116,10 +116,10 @@ def fit(
     """
     if epochs < 1:
         raise ValueError(f"epochs: must be at least 1, got {epochs}")
-    epoch_steps = steps_per_epoch(len(corpus.train), lanes, steps)
+    epoch_steps = steps_per_epoch(len(corpus.train), batch_size, bptt)
     total = epochs * epoch_steps
     transform = optimizer(steps=total) if transform is None else transform
-    state = start(lm, transform, key, lanes)
+    state = init_state(lm, transform, key, batch_size)
     best = jax.tree.map(jnp.copy, state.params)
     history = History([], [], [], [], sampled=lm.head.rows is not None)
     done, best_valid, since = 0, math.inf, 0  # epochs validated; best validation; validations since then
@@ -156,8 +156,8 @@ def fit(
         for epoch in range(done, epochs):
             taken, late = int(state.step) - epoch * epoch_steps, False
             if not taken:
-                state = rewind(lm, state, lanes)
-            batches = contiguous(corpus.train, lanes=lanes, steps=steps, start=corpus.vocab.eos)
+                state = rewind(lm, state, batch_size)
+            batches = contiguous(corpus.train, batch_size=batch_size, seq_len=bptt, start=corpus.vocab.eos)
             for batch in islice(batches, taken, None):
                 state, metrics = step(lm, transform, state, batch, reset=reset)
                 pending.append((int(batch.mask.sum()), metrics))
@@ -171,7 +171,7 @@ def fit(
                     saved = now
                 if late := minutes is not None and now - began > 60 * minutes:
                     break
-            valid = perplexity(lm, state.params, corpus.valid, start=corpus.vocab.eos, lanes=lanes).perplexity
+            valid = perplexity(lm, state.params, corpus.valid, start=corpus.vocab.eos, batch_size=batch_size).perplexity
             pull(valid)
             history.valid.append([history.tokens[-1], valid])
             better = valid < best_valid

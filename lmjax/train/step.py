@@ -15,7 +15,7 @@ from lmjax.models import LanguageModel, loss, rows
 from lmjax.train.sparse import Rows, put, take, used
 from lmjax.tree import where
 
-__all__ = ["Metrics", "TrainState", "optimizer", "rewind", "start", "start_params", "step"]
+__all__ = ["Metrics", "TrainState", "init_params", "init_state", "optimizer", "rewind", "step"]
 
 
 class TrainState(NamedTuple):
@@ -60,23 +60,23 @@ def optimizer(
     return optax.chain(clip_by_global_norm(max_norm), known[name](schedule))
 
 
-@partial(jax.jit, static_argnames=("lm", "transform", "lanes"))  # one program in place of forty
-def start(lm: LanguageModel, transform: optax.GradientTransformation, key, lanes: int) -> TrainState:
+@partial(jax.jit, static_argnames=("lm", "transform", "batch_size"))  # one program in place of forty
+def init_state(lm: LanguageModel, transform: optax.GradientTransformation, key, batch_size: int) -> TrainState:
     """Return the state before the first step: fresh parameters, and a cell that has read nothing."""
     k_train = jax.random.fold_in(key, 1)
-    params = start_params(lm, key)
+    params = init_params(lm, key)
     state = TrainState(params, transform.init(params), None, jax.random.key_data(k_train), jnp.zeros((), jnp.int32))
-    return rewind(lm, state, lanes)
+    return rewind(lm, state, batch_size)
 
 
-def start_params(lm: LanguageModel, key):
+def init_params(lm: LanguageModel, key):
     """Return the parameters that training with this key begins with."""
     return lm.init(jax.random.fold_in(key, 0))
 
 
-def rewind(lm: LanguageModel, state: TrainState, lanes: int) -> TrainState:
+def rewind(lm: LanguageModel, state: TrainState, batch_size: int) -> TrainState:
     """Return the state with a cell that has read nothing, in buffers of its own (`step` donates them)."""
-    return state._replace(carry=jax.tree.map(jnp.copy, lm.cell.initial_state(state.params.cell, (lanes,))))
+    return state._replace(carry=jax.tree.map(jnp.copy, lm.cell.initial_state(state.params.cell, (batch_size,))))
 
 
 @partial(jax.jit, static_argnames=("lm", "transform", "reset"), donate_argnames="state")
@@ -86,9 +86,9 @@ def step(
     """Take one step on the mean loss of a batch; the old state's memory is used for the new one.
 
     The cell's state comes from the batch before, and no gradient flows into it: truncated
-    backpropagation through time over T steps. Each lane begins anew with probability `reset`: else the
-    model meets its start state only at the few places where the lanes begin, and may learn to depend on
-    what those made of it.
+    backpropagation through time over T steps. Each sequence begins anew with probability `reset`: else
+    the model meets its initial state only at the few places where the sequences begin, and may learn to
+    depend on what those made of it.
 
     With a head that has `rows` only the rows of the embedding and of the head that the batch reads are
     touched, and so is the transformation's state: a word that does not occur keeps its moments and moves

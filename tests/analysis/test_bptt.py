@@ -32,7 +32,7 @@ def test_contributions_are_those_of_brute_force(name):
 
 
 def test_embedding_and_tied_output_weights_of_a_batch_with_padding(key):
-    """A language model as one cell: tokens in, the embedding again as output matrix, two lanes, one padded."""
+    """A language model as one cell: tokens in, the embedding again as output matrix, two sequences, one padded."""
     inner = cells.gru(3, 3)
     cell = Cell(
         init=lambda key: {"e": jax.random.normal(key, (7, 3)), "cell": inner.init(key)},

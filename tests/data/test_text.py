@@ -68,14 +68,14 @@ def test_stdlib_is_prose_in_three_parts():
 
 @given(st.integers(1, 60), st.integers(1, 7), st.integers(1, 9))
 @settings(deadline=None, max_examples=50)
-def test_every_token_is_a_target_once_and_follows_its_input(length, lanes, steps):
+def test_every_token_is_a_target_once_and_follows_its_input(length, batch_size, seq_len):
     ids = np.arange(1, length + 1)
-    batches = list(data.contiguous(ids, lanes=lanes, steps=steps, start=0))
+    batches = list(data.contiguous(ids, batch_size=batch_size, seq_len=seq_len, start=0))
     whole = [np.concatenate([b[k] for b in batches]) for k in range(3)]
     mask = whole[2]
     assert sorted(whole[1][mask]) == ids.tolist()
     assert np.array_equal(whole[0][mask] + 1, whole[1][mask])
-    assert all(b.inputs.shape == (steps, lanes) for b in batches)
+    assert all(b.inputs.shape == (seq_len, batch_size) for b in batches)
 
 
 def bad_directory(tmp_path, train=b"a b c\n", name="train.txt"):
@@ -109,8 +109,11 @@ def test_bad_files_are_named(tmp_path, train, message):
         (lambda p: Vocabulary(("a", "a", EOS, UNK)), "'a' is there more than once"),
         (lambda p: Vocabulary(("a", "b")), "must be among the symbols"),
         (lambda p: Vocabulary((EOS, UNK), "byte"), "level must be 'word' or 'char', got 'byte'"),
-        (lambda p: next(data.contiguous(np.arange(3), lanes=0, steps=1, start=0)), "lanes=0"),
-        (lambda p: next(data.contiguous(np.arange(0), lanes=1, steps=1, start=0)), "no tokens"),
+        (
+            lambda p: next(data.contiguous(np.arange(3), batch_size=0, seq_len=1, start=0)),
+            "batch_size: must be at least 1, got 0",
+        ),
+        (lambda p: next(data.contiguous(np.arange(0), batch_size=1, seq_len=1, start=0)), "no tokens"),
     ],
 )
 def test_errors_name_the_argument(tmp_path, make, message):
