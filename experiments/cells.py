@@ -19,18 +19,18 @@ from lmjax import data, metrics, plot, train
 class Config:
     corpus: str = "stdlib"
     cells: tuple[str, ...] = ("rnn", "irnn", "lstm", "gru")
-    n: int = 128
+    hidden: int = 128
     dropout: float = 0.2  # of word vectors and of the features the softmax reads
     epochs: int = 6
     batch_size: int = 16
     bptt: int = 32
-    learning_rate: float = 5e-3
+    lr: float = 5e-3
     max_norm: float = 1.0
     seed: int = 0
     tokens: int | None = None  # take no more than so many of each split
 
 
-FAST = Config(cells=("rnn", "lstm"), n=8, epochs=1, tokens=1000)
+FAST = Config(cells=("rnn", "lstm"), hidden=8, epochs=1, tokens=1000)
 
 
 def run(cfg: Config) -> dict:
@@ -39,7 +39,7 @@ def run(cfg: Config) -> dict:
     total = cfg.epochs * train.steps_per_epoch(len(text.train), cfg.batch_size, cfg.bptt)
     rows = {}
     for cell in cfg.cells:
-        model = train.Model(cell=cell, n=cfg.n, head="tied", drop_input=cfg.dropout, drop_output=cfg.dropout)
+        model = train.Model(cell=cell, hidden=cfg.hidden, head="tied", drop_input=cfg.dropout, drop_output=cfg.dropout)
         lm = train.build(model, len(text.vocab))
         fitted = train.fit(
             lm,
@@ -48,7 +48,7 @@ def run(cfg: Config) -> dict:
             epochs=cfg.epochs,
             batch_size=cfg.batch_size,
             bptt=cfg.bptt,
-            transform=train.optimizer("adam", cfg.learning_rate, steps=total, max_norm=cfg.max_norm),
+            transform=train.optimizer("adam", cfg.lr, steps=total, max_norm=cfg.max_norm),
         )
         fields = {"corpus": f"{text.name}:{text.sha256[:8]}", "seed": cfg.seed, "cell": cell}
         result = metrics.perplexity(lm, fitted.params, text.test, start=text.vocab.eos, **fields)

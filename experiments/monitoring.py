@@ -26,13 +26,13 @@ class Config:
     every: tuple[int, ...] = (1, 10, 50)  # k
     n: int = 64
     length: int = 64
-    batch: int = 32
+    batch_size: int = 32
     watched: int = 4  # sequences of the batch that the diagnoses see
     steps: int = 50
     rounds: int = 8
 
 
-FAST = Config(every=(5,), n=4, length=8, batch=4, watched=2, steps=10, rounds=1)
+FAST = Config(every=(5,), n=4, length=8, batch_size=4, watched=2, steps=10, rounds=1)
 
 
 def run(cfg: Config) -> dict:
@@ -66,7 +66,7 @@ def run(cfg: Config) -> dict:
 
         def step(carry, key):
             params, state, seen = carry
-            xs, ys = task.sample(key, cfg.batch)
+            xs, ys = task.sample(key, cfg.batch_size)
             value, gradient = jax.value_and_grad(loss)(params, (xs, ys))
             if every:
                 seen = watch.update(seen, params, xs[:, : cfg.watched], ys[: cfg.watched])

@@ -50,15 +50,15 @@ class Config:
     n: int = 48  # size of the hidden vector
     rounds: int = 20  # a diagnosis before each
     steps: int = 100  # of training, a round
-    batch: int = 32
-    rate: float = 2e-3
+    batch_size: int = 32
+    lr: float = 2e-3
     max_norm: float = 1.0
     sequences: int = 16  # that the diagnoses see
     test: int = 1000  # sequences that the outcome is measured on
     seed: int = 0
 
 
-FAST = Config(("IRNN",), ("adding",), length=12, n=6, rounds=2, steps=9, batch=4, sequences=3, test=20)
+FAST = Config(("IRNN",), ("adding",), length=12, n=6, rounds=2, steps=9, batch_size=4, sequences=3, test=20)
 
 
 def run(cfg: Config) -> dict:
@@ -91,7 +91,7 @@ def probe(cfg: Config, task_name: str, cell_name: str):
         "w": jax.random.normal(keys[1], (cfg.n, task.n_out)) / cfg.n**0.5,
         "b": jnp.zeros(task.n_out),
     }
-    opt = optax.chain(analysis.clip_by_global_norm(cfg.max_norm), optax.adam(cfg.rate))
+    opt = optax.chain(analysis.clip_by_global_norm(cfg.max_norm), optax.adam(cfg.lr))
 
     def loss(params, sample):
         xs, ys = sample
@@ -100,7 +100,7 @@ def probe(cfg: Config, task_name: str, cell_name: str):
 
     def step(carry, key):
         params, state = carry
-        value, gradient = jax.value_and_grad(loss)(params, task.sample(key, cfg.batch))
+        value, gradient = jax.value_and_grad(loss)(params, task.sample(key, cfg.batch_size))
         updates, state = opt.update(gradient, state)
         return (optax.apply_updates(params, updates), state), (value, jnp.log(state[0].norm))
 

@@ -43,7 +43,7 @@ def call(capsys):
 @pytest.fixture(scope="module")
 def trained(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    assert command("train", "--corpus", corpus, "--out", out, "--n", 8, "--epochs", 2, "--batch-size", 4) == 0
+    assert command("train", "--corpus", corpus, "--out", out, "--hidden", 8, "--epochs", 2, "--batch-size", 4) == 0
     return out
 
 
@@ -58,7 +58,7 @@ def test_train_then_eval_give_one_number(call, corpus, trained):
 
 
 def test_train_says_what_it_measured_and_refuses_to_overwrite(call, corpus, trained):
-    words = ["train", "--corpus", corpus, "--out", trained, "--n", 8, "--epochs", 2, "--batch-size", 4]
+    words = ["train", "--corpus", corpus, "--out", trained, "--hidden", 8, "--epochs", 2, "--batch-size", 4]
     assert call(*words)[0] == 2
     status, out, err = call(*words, "--resume", "--json")
     assert status == 0 and json.loads(out)["tokens"] == 30 * 7 and "Traceback" not in err
@@ -88,7 +88,7 @@ def test_diagnose_writes_one_page_with_all_in_it(call, trained, tmp_path):
 
 def test_demo_compares_the_two_cells(call, tmp_path, monkeypatch, corpus):
     monkeypatch.setattr(recurrent.data, "stdlib", lambda **_: recurrent.data.directory(corpus))
-    monkeypatch.setattr(recurrent, "DEMO_MODEL", recurrent.Model(n=8))
+    monkeypatch.setattr(recurrent, "DEMO_MODEL", recurrent.Model(hidden=8))
     monkeypatch.setattr(recurrent, "DEMO_EPOCHS", 1)
     status, out, err = call("demo", "--out", tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
@@ -103,7 +103,7 @@ BAD = {
     "empty": ("train --corpus {c} --out {p}/r", "train.txt is empty"),
     "one word": ("train --corpus {c} --out {p}/r", "at least 2 distinct symbols"),
     "not utf-8": ("train --corpus {c} --out {p}/r", "line 1 is not UTF-8"),
-    "negative size": ("train --corpus {good} --out {p}/r --n -3", "n=-3"),
+    "negative size": ("train --corpus {good} --out {p}/r --hidden -3", "hidden: must be at least 1, got -3"),
     "negative batch": ("train --corpus {good} --out {p}/r --batch-size -1", "batch_size: must be at least 1, got -1"),
     "no epochs": ("train --corpus {good} --out {p}/r --epochs 0", "must be at least 1, got 0"),
     "negative clip": ("train --corpus {good} --out {p}/r --clip -1", "max_norm must be positive"),

@@ -47,7 +47,7 @@ def test_it_learns_and_repeats_to_the_last_digit(corpus):
 @pytest.mark.parametrize("head", ["softmax", "sampled"])
 def test_one_trace_serves_the_whole_run(corpus, head):
     before = train.step._cache_size()
-    lm = train.build(train.Model("gru", n=4, head=head), len(VOCAB))
+    lm = train.build(train.Model("gru", hidden=4, head=head), len(VOCAB))
     run = fit(corpus, lm)
     assert train.step._cache_size() == before + 1
     seen, perplexity, valid = train.learning_curve(run.history)
@@ -227,7 +227,10 @@ def test_damaged_checkpoints_are_named(tmp_path):
             "cell: must be one of rnn, irnn, lstm, gru, mingru, got 'lsd'",
         ),
         (lambda c: train.build(train.Model(layers=0), 9), "layers: must be at least 1"),
-        (lambda c: train.build(train.Model(n=4, embed=3, head="tied"), 9), "head: tied needs embed equal to n"),
+        (
+            lambda c: train.build(train.Model(hidden=4, embedding=3, head="tied"), 9),
+            "head: tied needs embedding equal to hidden",
+        ),
         (
             lambda c: train.build(train.Model(head="hat"), 9),
             "head: must be one of softmax, tied, adaptive, sampled, got",

@@ -30,7 +30,7 @@ def train(
     batch_size: int = 32,
     bptt: int = 35,
     optimizer: str = "adam",
-    learning_rate: float = 2e-3,
+    lr: float = 2e-3,
     constant_rate: bool = False,
     clip: float = 1.0,
     patience: int | None = None,
@@ -51,7 +51,7 @@ def train(
         batch_size: Sequences of the text that are read side by side.
         bptt: Tokens of a sequence at a time, and how far gradients flow back.
         optimizer: adam or sgd.
-        learning_rate: Learning rate; it falls to 0 along a cosine.
+        lr: Learning rate; it falls to 0 along a cosine.
         constant_rate: Keep the learning rate as it is.
         clip: Scale a gradient whose global norm is larger down to this.
         patience: Stop after so many epochs without a better validation perplexity.
@@ -77,7 +77,7 @@ def train(
     if resume:
         training.check_same(out, model, config)
     total = None if constant_rate else epochs * training.steps_per_epoch(len(text.train), batch_size, bptt)
-    transform = training.optimizer(optimizer, learning_rate, steps=total, max_norm=clip)
+    transform = training.optimizer(optimizer, lr, steps=total, max_norm=clip)
     training.describe(out, model, text.vocab, config)
     with progress(_name(model)) as report:
         run = training.fit(
@@ -114,7 +114,7 @@ _KEPT = (
     "batch_size",
     "bptt",
     "optimizer",
-    "learning_rate",
+    "lr",
     "constant_rate",
     "clip",
     "level",
@@ -230,7 +230,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
     subjects, results, quotes = [], {}, []
     for cell in ("rnn", "lstm"):
         lm = training.build(replace(DEMO_MODEL, cell=cell), len(text.vocab))
-        transform = training.optimizer("adam", DEMO_RATE, steps=total, max_norm=DEMO_CLIP)
+        transform = training.optimizer("adam", DEMO_LR, steps=total, max_norm=DEMO_CLIP)
         with progress(cell) as report_progress:
             run = training.fit(
                 lm,
@@ -257,7 +257,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
     )
     scores = ", ".join(f"{cell} {result.perplexity:.1f}" for cell, result in results.items())
     lead = (
-        f"A vanilla RNN and an LSTM of {DEMO_MODEL.n} hidden units read the English prose that ships with Python. "
+        f"A vanilla RNN and an LSTM of {DEMO_MODEL.hidden} hidden units read the English prose that ships with Python. "
         f"Perplexity on {results['lstm'].tokens:,} test tokens: unigram baseline {baseline:.1f}, {scores}. "
         f"{results['lstm'].signature}"
     )
@@ -274,9 +274,9 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
     emit({**answer, "page": str(place)}, as_json, f"test perplexity: unigram {baseline:.1f}, {scores}\n{place}")
 
 
-DEMO_MODEL = Model(n=128, head="tied", drop_input=0.2, drop_output=0.2)
+DEMO_MODEL = Model(hidden=128, head="tied", drop_input=0.2, drop_output=0.2)
 DEMO_EPOCHS, DEMO_BATCH_SIZE, DEMO_BPTT = 3, 16, 32
-DEMO_RATE, DEMO_CLIP = 8e-3, 1.0
+DEMO_LR, DEMO_CLIP = 8e-3, 1.0
 
 
 # --- what the commands share -------------------------------------------------------------------------
@@ -301,7 +301,7 @@ def _sentence(result: Perplexity, split: str) -> str:
 
 
 def _name(model: Model) -> str:
-    return f"{model.cell} {model.n}" + f" x{model.layers}" * (model.layers > 1)
+    return f"{model.cell} {model.hidden}" + f" x{model.layers}" * (model.layers > 1)
 
 
 def _write_page(out: Path, page: str, answer: dict) -> Path:

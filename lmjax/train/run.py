@@ -41,14 +41,14 @@ class Model:
 
     cell: str = "lstm"
     """Kind of cell: rnn (vanilla, tanh), irnn (relu, started at the identity), lstm, gru or mingru."""
-    n: int = 256
+    hidden: int = 256
     """Size of the hidden vector."""
-    embed: int | None = None
+    embedding: int | None = None
     """Size of a word vector; the hidden size if not given."""
     layers: int = 1
     """Cells on top of each other."""
     head: str = "softmax"
-    """Output layer: softmax, tied (shares the word vectors; needs embed = n), adaptive or sampled."""
+    """Output layer: softmax, tied (shares the word vectors; needs embedding = hidden), adaptive or sampled."""
     drop_input: float = 0.0
     """Dropout rate of word vectors."""
     drop_output: float = 0.0
@@ -71,7 +71,7 @@ class Trained(NamedTuple):
 def build(model: Model, vocab_size: int) -> LanguageModel:
     """Return the language model of a description.
 
-    >>> build(Model(cell="gru", n=8, layers=2), vocab_size=10).cell.layers[0] == cells.gru(8, 8)
+    >>> build(Model(cell="gru", hidden=8, layers=2), vocab_size=10).cell.layers[0] == cells.gru(8, 8)
     True
 
     Raises:
@@ -81,18 +81,20 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
     for name, known in choices.items():
         if (given := getattr(model, name)) not in known:
             raise ValueError(f"{name}: must be one of {', '.join(known)}, got {given!r}")
-    size = model.n if model.embed is None else model.embed
-    if model.layers < 1:
-        raise ValueError(f"layers: must be at least 1, got {model.layers}")
-    if model.head == "tied" and size != model.n:
-        raise ValueError(f"head: tied needs embed equal to n, got embed={size}, n={model.n}")
+    hidden, layers = model.hidden, model.layers
+    embedding = hidden if model.embedding is None else model.embedding
+    for name, size in {"hidden": hidden, "embedding": embedding, "layers": layers}.items():
+        if size < 1:
+            raise ValueError(f"{name}: must be at least 1, got {size}")
+    if model.head == "tied" and embedding != hidden:
+        raise ValueError(f"head: tied needs embedding equal to hidden, got {embedding=}, {hidden=}")
     make = CELLS[model.cell]
-    layers = [make(size if k == 0 else model.n, model.n) for k in range(model.layers)]
+    stacked = [make(embedding if k == 0 else hidden, hidden) for k in range(layers)]
     return recurrent(
-        layers[0] if model.layers == 1 else cells.stack(*layers),
+        stacked[0] if layers == 1 else cells.stack(*stacked),
         vocab_size=vocab_size,
-        n_embed=size,
-        head=HEADS[model.head](model.n, vocab_size),
+        embedding_size=embedding,
+        head=HEADS[model.head](hidden, vocab_size),
         dropout=Dropout(model.drop_input, model.drop_output, model.drop_recurrent),
         segment=model.segment,
     )
