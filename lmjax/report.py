@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from lmjax import analysis, plot
+import lmjax.analysis as analysis
+import lmjax.plot as plot
 from lmjax.cell import recurrent_weights
 from lmjax.models import LanguageModel
 from lmjax.train import History, learning_curve

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional
 
-from lmjax import data, metrics
+import lmjax.data as data
+import lmjax.metrics as metrics
 from lmjax.cli.terminal import Json, emit
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.data.corpora import LAYOUTS

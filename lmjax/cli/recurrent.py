@@ -12,8 +12,10 @@ from typing import Any
 import jax
 from tyro.conf import OmitArgPrefixes, Positional
 
-from lmjax import data, decoding, metrics
-from lmjax import train as training
+import lmjax.data as data
+import lmjax.decoding as decoding
+import lmjax.metrics as metrics
+import lmjax.train as training
 from lmjax.cli.terminal import Json, called, emit, lap, laps, progress, say, working
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.metrics import Perplexity
@@ -186,7 +188,7 @@ def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_jso
         corpus: Directory of the text to read, default that of the training.
         as_json: Print one JSON object.
     """
-    from lmjax import report  # matplotlib takes a second to import
+    import lmjax.report as report  # matplotlib takes a second to import
 
     begin = time.perf_counter()
     training.keep_memory()
@@ -217,7 +219,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
         seed: Seed of all that is random.
         as_json: Print one JSON object.
     """
-    from lmjax import report  # matplotlib takes a second to import
+    import lmjax.report as report  # matplotlib takes a second to import
 
     begin = time.perf_counter()
     training.keep_memory()

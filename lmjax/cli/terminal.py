@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import arg
 
-from lmjax import data
-from lmjax import train as training
+from lmjax.data import Corpus
+from lmjax.train import Progress as TrainingProgress
 
 __all__ = ["Json", "called", "emit", "lap", "laps", "progress", "say", "start_clock", "working"]
 
@@ -64,7 +64,7 @@ def working(what: str):
 
 @contextmanager
 def progress(name: str):
-    """Yield a `report` for `training.fit`: a bar on a terminal, else a line every ten seconds."""
+    """Yield a `report` for `train.fit`: a bar on a terminal, else a line every ten seconds."""
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
     with Progress(
         *(TextColumn(c) if isinstance(c, str) else c for c in columns),
@@ -77,9 +77,9 @@ def progress(name: str):
     ) as bar:
         task = bar.add_task(name, total=None, note="compiling")
         began = shown = time.monotonic()
-        first: list[tuple[float, training.Progress]] = []
+        first: list[tuple[float, TrainingProgress]] = []
 
-        def report(at: training.Progress) -> None:
+        def report(at: TrainingProgress) -> None:
             nonlocal shown
             now = time.monotonic()
             if len(first) < 2:  # before the first step, and after it: from then on nothing is compiled
@@ -100,6 +100,6 @@ def progress(name: str):
         yield report
 
 
-def called(text: data.Corpus) -> str:
+def called(text: Corpus) -> str:
     """Return what a signature names a corpus: its name and the start of its sha256."""
     return f"{text.name}:{text.sha256[:8]}"

@@ -7,7 +7,9 @@ from typing import Any
 
 import jax
 
-from lmjax import data, decoding, metrics
+import lmjax.data as data
+import lmjax.decoding as decoding
+import lmjax.metrics as metrics
 from lmjax.cli.terminal import say
 from lmjax.models import LanguageModel
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lmjax import cells, heads
+import lmjax.cells as cells
+import lmjax.heads as heads
 from lmjax.cell import Cell
 from lmjax.data import Vocabulary
 from lmjax.heads import Head
