@@ -1,4 +1,4 @@
-"""Which cell predicts prose best? RNN, IRNN, LSTM and GRU of one size, trained alike; exact test perplexity.
+"""Which cell predicts prose best? RNN, IRNN, LSTM and GRU of one size, trained alike.
 
 By default on the prose that ships with Python; `--corpus DIR` takes another text.
 """
@@ -35,11 +35,19 @@ FAST = Config(cells=("rnn", "lstm"), hidden=8, epochs=1, tokens=1000)
 
 def run(cfg: Config) -> dict:
     text = data.stdlib() if cfg.corpus == "stdlib" else data.directory(cfg.corpus)
-    text = text._replace(**{split: getattr(text, split)[: cfg.tokens] for split in ("train", "valid", "test")})
+    text = text._replace(
+        **{split: getattr(text, split)[: cfg.tokens] for split in ("train", "valid", "test")}
+    )
     total = cfg.epochs * train.steps_per_epoch(len(text.train), cfg.batch_size, cfg.bptt)
     rows = {}
     for cell in cfg.cells:
-        model = train.Model(cell=cell, hidden=cfg.hidden, head="tied", drop_input=cfg.dropout, drop_output=cfg.dropout)
+        model = train.Model(
+            cell=cell,
+            hidden=cfg.hidden,
+            head="tied",
+            drop_input=cfg.dropout,
+            drop_output=cfg.dropout,
+        )
         lm = train.build(model, len(text.vocab))
         fitted = train.fit(
             lm,
@@ -61,7 +69,9 @@ def run(cfg: Config) -> dict:
 def figure(result: dict):
     """Draw the learning curves."""
     curves = {
-        f"{cell} (test {row['perplexity']:.1f})": train.learning_curve(train.History(**row["history"]))
+        f"{cell} (test {row['perplexity']:.1f})": train.learning_curve(
+            train.History(**row["history"])
+        )
         for cell, row in result["cells"].items()
     }
     return plot.learning_curves(curves).figure

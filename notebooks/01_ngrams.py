@@ -1,9 +1,9 @@
 # %% [markdown]
 # # N-gram language models
 #
-# A language model gives the probability of the next word. The first of the lecture's models counts: the
-# probability of a word after the $n-1$ words before it is how often they were seen together, divided by how
-# often the $n-1$ words were seen.
+# A language model gives the probability of the next word. The first of the lecture's models counts:
+# the probability of a word after the $n-1$ words before it is how often they were seen together,
+# divided by how often the $n-1$ words were seen.
 #
 # $$
 # P(w \mid \text{students opened their}) =
@@ -39,17 +39,17 @@ for word, p in decoding.suggest(lm, Params((), (), model), prompt, count=2):
 # %% [markdown]
 # ## Two sparsity problems
 #
-# A word that was never seen after these three has probability 0. After three words that were never seen
-# together nothing can be said at all. In `lmjax` the first is a log-probability of $-\infty$, the second is no
-# number.
+# A word that was never seen after these three has probability 0. After three words that were never
+# seen together nothing can be said at all. In `lmjax` the first is a log-probability of $-\infty$,
+# the second is no number.
 
 # %%
 for text in ("the students opened their laptops", "the teachers closed their books"):
     print(text, np.asarray(ngram.log_prob(model, vocab.encode(text))).round(2))
 
 # %% [markdown]
-# Both are the rule, not the exception. Take a real text, and ask of each of its n-grams whether it occurs in
-# the training part.
+# Both are the rule, not the exception. Take a real text, and ask of each of its n-grams whether it
+# occurs in the training part.
 
 # %%
 if FAST:
@@ -64,14 +64,17 @@ order = 5
 counts = ngram.count(train, order, size=V, eos=eos)
 kn = ngram.index(ngram.modified_kneser_ney(counts, fallback=(0.5, 1, 1.5)))
 unseen = ngram.sparsity(kn, test)
-plot.ngram_sparsity({"never seen": unseen.unseen_ngram, "its first n-1 words never seen": unseen.unseen_context})
+plot.ngram_sparsity(
+    {"never seen": unseen.unseen_ngram, "its first n-1 words never seen": unseen.unseen_context}
+)
 
 # %% [markdown]
 # ## Remedies
 #
-# The lecture names two: add a small $\delta$ to every count (smoothing), and condition on fewer words where
-# the longer context was not seen (backoff). Interpolated Kneser-Ney smoothing does both at once, and takes for
-# a shorter context not how often a word was seen, but after how many different words.
+# The lecture names two: add a small $\delta$ to every count (smoothing), and condition on fewer
+# words where the longer context was not seen (backoff). Interpolated Kneser-Ney smoothing does both
+# at once, and takes for a shorter context not how often a word was seen, but after how many
+# different words.
 
 # %%
 methods = {
@@ -84,7 +87,9 @@ for n in range(1, order + 1):
     counted = ngram.count(train, n, size=V, eos=eos)
     for name, estimate in methods.items():
         model = ngram.index(estimate(counted))
-        perplexity[name].append(float(np.exp(-np.asarray(ngram.log_prob(model, test), float).mean())))
+        perplexity[name].append(
+            float(np.exp(-np.asarray(ngram.log_prob(model, test), float).mean()))
+        )
     total.append(sum(ngram.storage(model).bytes))
 plot.ngram_perplexity(perplexity)
 
@@ -108,8 +113,8 @@ for name, model in {"float32": kn, "8 bits": small}.items():
 # %% [markdown]
 # ## Incoherence
 #
-# What an n-gram model writes is surprisingly grammatical over a few words, and about nothing. A larger $n$
-# helps, until the model recites its training text.
+# What an n-gram model writes is surprisingly grammatical over a few words, and about nothing. A
+# larger $n$ helps, until the model recites its training text.
 
 # %%
 for n in (1, 2, 3, order):

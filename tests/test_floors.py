@@ -1,4 +1,4 @@
-"""A file imports only from lower floors, no other file's private names, and never the package's root."""
+"""A file imports from lower floors only, no private names, and never from the root."""
 
 import ast
 from pathlib import Path
@@ -22,18 +22,22 @@ FLOORS = {
     "cli": 8,
     "__init__": 9,
 }
-# What is still to be parted: the loop over time and what it knows of a step lie in files that share their insides.
+# What is still to be parted: the loop over time and what it knows of a step lie in files that share
+# their insides.
 NOT_YET = {
     ("cell.py", "lmjax", "jaxprs"),
     ("cell.py", "lmjax", "maps"),
     ("jaxprs.py", "lmjax", "maps"),
     ("cells/linear.py", "lmjax.maps", "_dot"),
-    *(("analysis/trajectory.py", "lmjax.cell", name) for name in ("_before", "_check", "_converted", "_padded")),
+    *(
+        ("analysis/trajectory.py", "lmjax.cell", name)
+        for name in ("_before", "_check", "_converted", "_padded")
+    ),
 }
 
 
 def imports(path):
-    """Every import of this package in a file, as (module, name); the name is None for `import module`."""
+    """Every import of this package, as (module, name); the name is None for `import module`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import"
@@ -76,7 +80,13 @@ def test_no_file_imports_the_private_names_of_another(path):
 
 @pytest.mark.parametrize("path", FILES, ids=a_file)
 def test_no_room_imports_the_root(path):
-    """Write `from lmjax.data import Corpus` or `import lmjax.data as data`, not `from lmjax import data`."""
+    """Say `from lmjax.data import Corpus` or `import lmjax.data as data`, which name the room."""
     for module, name in imports(path):
-        if module == "lmjax" and path != ROOT / "__init__.py" and (a_file(path), module, name) not in NOT_YET:
-            assert name is not None and dunder(name), f"{a_file(path)} imports {name or 'lmjax'} from the root"
+        if (
+            module == "lmjax"
+            and path != ROOT / "__init__.py"
+            and (a_file(path), module, name) not in NOT_YET
+        ):
+            assert name is not None and dunder(name), (
+                f"{a_file(path)} imports {name or 'lmjax'} from the root"
+            )

@@ -11,12 +11,28 @@ import lmjax
 
 def imported(code):
     """Top-level modules that a fresh process holds after running the code."""
-    report = f"{code}\nimport json, sys\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
-    return set(json.loads(subprocess.run([sys.executable, "-c", report], capture_output=True, check=True).stdout))
+    listing = "print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    report = f"{code}\nimport json, sys\n{listing}"
+    return set(
+        json.loads(
+            subprocess.run([sys.executable, "-c", report], capture_output=True, check=True).stdout
+        )
+    )
 
 
 def test_import_is_cheap_and_rooms_come_when_asked_for():
-    heavy = {"jax", "numpy", "matplotlib", "optax", "flax", "chex", "safetensors", "rich", "tyro", "torch"}
+    heavy = {
+        "jax",
+        "numpy",
+        "matplotlib",
+        "optax",
+        "flax",
+        "chex",
+        "safetensors",
+        "rich",
+        "tyro",
+        "torch",
+    }
     assert not imported("import lmjax") & heavy
     assert imported("import lmjax; lmjax.cells") & heavy == {"jax", "numpy"}
     training = imported("import lmjax; lmjax.train; lmjax.analysis")

@@ -1,9 +1,16 @@
-"""The gradient through time of any recurrent cell: pure functions of `(cell, params, state, xs)`."""
+"""The gradient through time of any cell: pure functions of `(cell, params, state, xs)`."""
 
 from lmjax.analysis.bptt import Contributions, bptt_contributions
 from lmjax.analysis.clipping import ClipState, clip_by_global_norm
 from lmjax.analysis.exploding import Descent, descend, error_surface, toy_error
-from lmjax.analysis.gates import Horizon, Saturation, gate_saturation, gate_values, memory_horizon, time_constants
+from lmjax.analysis.gates import (
+    Horizon,
+    Saturation,
+    gate_saturation,
+    gate_values,
+    memory_horizon,
+    time_constants,
+)
 from lmjax.analysis.jacobian import step_jacobians
 from lmjax.analysis.jacobian_products import (
     NormProbes,

@@ -21,10 +21,10 @@ __all__ = ["step_jacobians"]
 def step_jacobians(cell, params, state, xs, *, mask=None, chunk: int | None = None) -> jax.Array:
     """Return the Jacobian of every step, J_t = ds_t/ds_{t-1}.
 
-    The state is flattened as `jax.flatten_util.ravel_pytree` does: leaf after leaf in the order of its
-    pytree (fields of a NamedTuple as declared, keys of a dict sorted, layers of a stack bottom up), each
-    leaf row-major. Integer leaves have no derivative and are left out. Of one sequence; for a batch,
-    `jax.vmap` over states and inputs.
+    The state is flattened as `jax.flatten_util.ravel_pytree` does: leaf after leaf in the order of
+    its pytree (fields of a NamedTuple as declared, keys of a dict sorted, layers of a stack bottom
+    up), each leaf row-major. Integer leaves have no derivative and are left out. Of one sequence;
+    for a batch, `jax.vmap` over states and inputs.
 
     Args:
         cell: the recurrence.
@@ -50,4 +50,8 @@ def step_jacobians(cell, params, state, xs, *, mask=None, chunk: int | None = No
         columns = jax.tree.leaves(jax.vmap(run.pushforward(at_t))(basis))
         return jnp.concatenate([leaf.reshape(len(flat), -1) for leaf in columns], axis=1).T
 
-    return jax.vmap(jacobian)(run.steps) if chunk is None else lax.map(jacobian, run.steps, batch_size=chunk)
+    return (
+        jax.vmap(jacobian)(run.steps)
+        if chunk is None
+        else lax.map(jacobian, run.steps, batch_size=chunk)
+    )

@@ -15,7 +15,7 @@ __all__ = ["Trajectory", "direct_gradients", "trajectory"]
 
 
 class Trajectory(NamedTuple):
-    """The steps s_t = step(params, s_{t-1}, input_t, valid_t) of one run; a padded step is the identity."""
+    """The steps s_t = step(params, s_{t-1}, input_t, valid_t) of a run; padded, the identity."""
 
     step: Callable  # params, state, input, valid -> state
     params: Any
@@ -30,14 +30,16 @@ class Trajectory(NamedTuple):
         return self.previous, self.inputs, self.mask
 
     def pullback(self, at_t) -> Callable:
-        """Return ds_t -> (dparams, ds_{t-1}, dinput_t), the transpose of the step linearised at t."""
+        """Return ds_t -> (dparams, ds_{t-1}, dinput_t), the transposed step linearised at t."""
         previous, x, valid = at_t
         (params, params_int), (state, state_int) = partition(self.params[0]), partition(previous)
         x, x_int = partition(x)
 
         def step(params, state, x):
             params = combine(params, params_int), self.params[1]
-            return partition(self.step(params, combine(state, state_int), combine(x, x_int), valid))[0]
+            return partition(
+                self.step(params, combine(state, state_int), combine(x, x_int), valid)
+            )[0]
 
         return jax.vjp(step, params, state, x)[1]
 
@@ -56,10 +58,21 @@ def trajectory(cell, params, state, xs, mask=None) -> Trajectory:
     (step, encode), converted = _converted(padded, params, state, padded_xs)
     inputs = encode(converted, padded_xs)
     _, states = scan(cell, params, state, xs, mask=mask)
-    previous = jax.tree.map(lambda first, s: _before(False, jnp.asarray(first, s.dtype), s), state, states)
+    previous = jax.tree.map(
+        lambda first, s: _before(False, jnp.asarray(first, s.dtype), s), state, states
+    )
     if mask is None:
-        return Trajectory(lambda params, s, x, valid: step(params, s, x), converted, previous, states, inputs, None)
-    return Trajectory(lambda params, s, *at_t: step(params, s, at_t), converted, previous, states, *inputs)
+        return Trajectory(
+            lambda params, s, x, valid: step(params, s, x),
+            converted,
+            previous,
+            states,
+            inputs,
+            None,
+        )
+    return Trajectory(
+        lambda params, s, *at_t: step(params, s, at_t), converted, previous, states, *inputs
+    )
 
 
 def step_loss(loss):
@@ -72,7 +85,8 @@ def step_loss(loss):
         value = jnp.asarray(loss(params, state, known))
         if value.ndim < valid.ndim:
             raise ValueError(
-                f"loss: with a mask [T, B] it must give one number a sequence, {valid.shape}, got shape {value.shape}"
+                "loss: with a mask [T, B] it must give one number a sequence, "
+                f"{valid.shape}, got shape {value.shape}"
             )
         return where(valid, value, 0)
 
@@ -82,7 +96,8 @@ def step_loss(loss):
 def direct_gradients(loss, params, states, ys, mask=None):
     """Return l_t = loss(params, s_t, y_t) and dl_t/ds_t of every step.
 
-    The loss may give one number a sequence (`[B]`): its shape says which axes of a state are batch axes.
+    The loss may give one number a sequence (`[B]`): its shape says which axes of a state are batch
+    axes.
 
     Returns:
         `(losses [T, ...], dl_t/ds_t [T, ...] in the floating leaves of the state)`.
@@ -90,7 +105,9 @@ def direct_gradients(loss, params, states, ys, mask=None):
 
     def at_t(state, y, valid):
         floats, others = partition(state)
-        value, pull = jax.vjp(lambda s: step_loss(loss)(params, combine(s, others), y, valid), floats)
+        value, pull = jax.vjp(
+            lambda s: step_loss(loss)(params, combine(s, others), y, valid), floats
+        )
         return value, pull(jnp.ones_like(value))[0]
 
     return jax.vmap(at_t)(states, ys, mask)

@@ -46,7 +46,8 @@ def train(
     """Train a recurrent language model; report its exact test perplexity.
 
     Args:
-        corpus: Directory with train, valid and test text, or "stdlib" for Python's own English prose.
+        corpus: Directory with train, valid and test text, or "stdlib" for Python's own English
+            prose.
         out: Directory for the run: configuration, vocabulary, best and last parameters.
         model: Shape of the model.
         epochs: Passes over the training text.
@@ -68,7 +69,9 @@ def train(
     training.keep_memory()
     config = {name: value for name, value in locals().items() if name in _KEPT}
     if (out / "config.json").exists() and not resume:
-        raise ValueError(f"out: {out} holds a run already; --resume goes on with it, another --out starts afresh")
+        raise ValueError(
+            f"out: {out} holds a run already; --resume goes on with it, another --out starts afresh"
+        )
     if resume and not (out / "last.safetensors").exists():
         raise ValueError(f"resume: {out} holds no last.safetensors to go on from")
     with working("reading the corpus"):
@@ -78,7 +81,11 @@ def train(
     config |= {"corpus": str(corpus), "sha256": text.sha256}
     if resume:
         training.check_same(out, model, config)
-    total = None if constant_rate else epochs * training.steps_per_epoch(len(text.train), batch_size, bptt)
+    total = (
+        None
+        if constant_rate
+        else epochs * training.steps_per_epoch(len(text.train), batch_size, bptt)
+    )
     transform = training.optimizer(optimizer, lr, steps=total, max_norm=clip)
     training.describe(out, model, text.vocab, config)
     with progress(_name(model)) as report:
@@ -100,13 +107,19 @@ def train(
         result = _measure(lm, run.params, text, "test", seed=seed)
     result = result._replace(seconds=time.perf_counter() - begin)
     baseline = metrics.unigram_perplexity(text.train, text.test, len(text.vocab))
-    answer = {**result._asdict(), "valid_perplexity": run.valid, "unigram_perplexity": baseline, "out": str(out)}
+    answer = {
+        **result._asdict(),
+        "valid_perplexity": run.valid,
+        "unigram_perplexity": baseline,
+        "out": str(out),
+    }
     answer["first_step"] = first = laps()
     parts = ", ".join(f"{what} {seconds:.1f}" for what, seconds in first.items())
     emit(
         answer,
         as_json,
-        f"{_sentence(result, 'test')}\nvalid {run.valid:.2f}, unigram {baseline:.2f}; run in {out}\n"
+        f"{_sentence(result, 'test')}\n"
+        f"valid {run.valid:.2f}, unigram {baseline:.2f}; run in {out}\n"
         f"first step after {sum(first.values()):.1f} s: {parts}",
     )
 
@@ -126,7 +139,11 @@ _KEPT = (
 
 
 def evaluate_run(
-    run: Positional[Path], corpus: str | None = None, split: str = "test", batch_size: int = 1, as_json: Json = False
+    run: Positional[Path],
+    corpus: str | None = None,
+    split: str = "test",
+    batch_size: int = 1,
+    as_json: Json = False,
 ) -> None:
     """Measure the exact perplexity of a trained model.
 
@@ -134,7 +151,8 @@ def evaluate_run(
         run: Directory of the run.
         corpus: Directory of the text, default that of the training.
         split: train, valid or test.
-        batch_size: Sequences scored side by side; more than 1 is faster and loses context at each start.
+        batch_size: Sequences scored side by side; more than 1 is faster and loses context at each
+            start.
         as_json: Print one JSON object.
     """
     if split not in ("train", "valid", "test"):
@@ -143,12 +161,22 @@ def evaluate_run(
     trained = training.load_run(run)
     with working(f"measuring {split} perplexity"):
         text = _corpus(corpus or trained.config["corpus"], vocab=trained.vocab)
-        result = _measure(trained.lm, trained.params, text, split, seed=trained.config["seed"], batch_size=batch_size)
+        result = _measure(
+            trained.lm,
+            trained.params,
+            text,
+            split,
+            seed=trained.config["seed"],
+            batch_size=batch_size,
+        )
     emit(result._asdict(), as_json, _sentence(result, split))
 
 
 def generate(
-    run: Positional[Path], prompt: str = "", sampling: OmitArgPrefixes[Sampling] = Sampling(), as_json: Json = False
+    run: Positional[Path],
+    prompt: str = "",
+    sampling: OmitArgPrefixes[Sampling] = Sampling(),
+    as_json: Json = False,
 ) -> None:
     """Let a trained model write on.
 
@@ -164,7 +192,9 @@ def generate(
     emit({**answer, "seconds": time.perf_counter() - begin}, as_json, text)
 
 
-def complete(run: Positional[Path], text: Positional[str], count: int = 5, as_json: Json = False) -> None:
+def complete(
+    run: Positional[Path], text: Positional[str], count: int = 5, as_json: Json = False
+) -> None:
     """Suggest the next word, with probabilities.
 
     Args:
@@ -179,7 +209,9 @@ def complete(run: Positional[Path], text: Positional[str], count: int = 5, as_js
     emit({**answer, "seconds": time.perf_counter() - begin}, as_json, lines)
 
 
-def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_json: Json = False) -> None:
+def diagnose(
+    run: Positional[Path], out: Path, corpus: str | None = None, as_json: Json = False
+) -> None:
     """Show how gradients flow through a trained model: one page of figures.
 
     Args:
@@ -225,7 +257,10 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
     training.keep_memory()
     with working("reading Python's own prose"):
         text = data.stdlib()
-    say(f"{len(text.train):,} words to train on, {len(text.test):,} to test on, vocabulary {len(text.vocab):,}")
+    say(
+        f"{len(text.train):,} words to train on, {len(text.test):,} to test on, "
+        f"vocabulary {len(text.vocab):,}"
+    )
     baseline = metrics.unigram_perplexity(text.train, text.test, len(text.vocab))
     total = DEMO_EPOCHS * training.steps_per_epoch(len(text.train), DEMO_BATCH_SIZE, DEMO_BPTT)
     key = jax.random.key(seed)
@@ -248,23 +283,31 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
         say(f"{cell}: {_sentence(results[cell], 'test')}")
         before = training.init_params(lm, key)
         subjects.append(report.Subject(cell, lm, run.params, before, run.history, DEMO_CLIP))
-        ids = decoding.generate(lm, run.params, [text.vocab.eos], key, length=80, top_p=0.9, exclude=(text.vocab.unk,))
+        ids = decoding.generate(
+            lm, run.params, [text.vocab.eos], key, length=80, top_p=0.9, exclude=(text.vocab.unk,)
+        )
         quotes.append((f"{cell}, sampled with top-p 0.9", text.vocab.decode(ids)))
         say(f"{cell} writes: {quotes[-1][1]}")
     say(f"unigram baseline: {baseline:.2f}")
     with working("studying the gradients"):
         sections, numbers = report.diagnose(subjects, text.test)
     sections.append(
-        report.Section("What they write", "One paragraph each, from an empty context.", quotes=tuple(quotes))
+        report.Section(
+            "What they write", "One paragraph each, from an empty context.", quotes=tuple(quotes)
+        )
     )
     scores = ", ".join(f"{cell} {result.perplexity:.1f}" for cell, result in results.items())
     lead = (
-        f"A vanilla RNN and an LSTM of {DEMO_MODEL.hidden} hidden units read the English prose that ships with Python. "
-        f"Perplexity on {results['lstm'].tokens:,} test tokens: unigram baseline {baseline:.1f}, {scores}. "
+        f"A vanilla RNN and an LSTM of {DEMO_MODEL.hidden} hidden units read the English prose "
+        f"that ships with Python. Perplexity on {results['lstm'].tokens:,} test tokens: "
+        f"unigram baseline {baseline:.1f}, {scores}. "
         f"{results['lstm'].signature}"
     )
     answer = {
-        "perplexity": {"unigram": baseline, **{cell: result.perplexity for cell, result in results.items()}},
+        "perplexity": {
+            "unigram": baseline,
+            **{cell: result.perplexity for cell, result in results.items()},
+        },
         "nll": {cell: result.nll for cell, result in results.items()},
         "tokens": results["lstm"].tokens,
         "models": numbers,
@@ -273,7 +316,11 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
         "signature": results["lstm"].signature,
     }
     place = _write_page(out, report.page("A vanilla RNN beside an LSTM", lead, sections), answer)
-    emit({**answer, "page": str(place)}, as_json, f"test perplexity: unigram {baseline:.1f}, {scores}\n{place}")
+    emit(
+        {**answer, "page": str(place)},
+        as_json,
+        f"test perplexity: unigram {baseline:.1f}, {scores}\n{place}",
+    )
 
 
 DEMO_MODEL = Model(hidden=128, head="tied", drop_input=0.2, drop_output=0.2)
@@ -281,7 +328,7 @@ DEMO_EPOCHS, DEMO_BATCH_SIZE, DEMO_BPTT = 3, 16, 32
 DEMO_LR, DEMO_CLIP = 8e-3, 1.0
 
 
-# --- what the commands share -------------------------------------------------------------------------
+# --- what the commands share ----------------------------------------------------------------------
 
 
 def _corpus(name: str, **options) -> data.Corpus:
@@ -290,9 +337,13 @@ def _corpus(name: str, **options) -> data.Corpus:
     return data.directory(name, **options)
 
 
-def _measure(lm, params, text: data.Corpus, split: str, *, seed: int, batch_size: int = 1) -> Perplexity:
+def _measure(
+    lm, params, text: data.Corpus, split: str, *, seed: int, batch_size: int = 1
+) -> Perplexity:
     fields: dict[str, Any] = {"corpus": called(text), "split": split, "seed": seed}
-    return metrics.perplexity(lm, params, getattr(text, split), start=text.vocab.eos, batch_size=batch_size, **fields)
+    return metrics.perplexity(
+        lm, params, getattr(text, split), start=text.vocab.eos, batch_size=batch_size, **fields
+    )
 
 
 def _sentence(result: Perplexity, split: str) -> str:

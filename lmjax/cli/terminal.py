@@ -9,7 +9,14 @@ from itertools import pairwise
 from typing import Annotated
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from tyro.conf import arg
 
 from lmjax.data import Corpus
@@ -17,7 +24,9 @@ from lmjax.train import Progress as TrainingProgress
 
 __all__ = ["Json", "called", "emit", "lap", "laps", "progress", "say", "start_clock", "working"]
 
-Json = Annotated[bool, arg(name="json", help="Print one JSON object on stdout and nothing else there.")]
+Json = Annotated[
+    bool, arg(name="json", help="Print one JSON object on stdout and nothing else there.")
+]
 
 
 def emit(answer: dict, as_json: bool, text: str) -> None:
@@ -65,7 +74,12 @@ def working(what: str):
 @contextmanager
 def progress(name: str):
     """Yield a `report` for `train.fit`: a bar on a terminal, else a line every ten seconds."""
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     with Progress(
         *(TextColumn(c) if isinstance(c, str) else c for c in columns),
         TimeElapsedColumn(),
@@ -82,7 +96,8 @@ def progress(name: str):
         def report(at: TrainingProgress) -> None:
             nonlocal shown
             now = time.monotonic()
-            if len(first) < 2:  # before the first step, and after it: from then on nothing is compiled
+            # before the first step, and after it: from then on nothing is compiled
+            if len(first) < 2:
                 first.append((now, at))
                 lap(("start", "compile")[len(first) - 1])
             since, origin = first[-1]
@@ -92,7 +107,10 @@ def progress(name: str):
             note = f"loss {at.loss:.2f}  {rate:,.0f} words/s" if steps else "compiling"
             bar.update(task, completed=at.step, total=at.total, note=note)
             if at.valid is not None:
-                say(f"{name}: step {at.step} of {at.total}, validation perplexity {at.valid:.2f} ({now - began:.0f} s)")
+                say(
+                    f"{name}: step {at.step} of {at.total}, "
+                    f"validation perplexity {at.valid:.2f} ({now - began:.0f} s)"
+                )
             elif not _stderr.is_terminal and now - shown > 10:
                 shown = now
                 say(f"{name}: step {at.step} of {at.total}, {note}, {left:.0f} s left")

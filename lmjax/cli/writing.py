@@ -1,4 +1,4 @@
-"""What a language model of any kind writes for the commands: text, and suggestions for the next word."""
+"""What a language model of any kind writes for the commands: text, and suggestions."""
 
 from __future__ import annotations
 
@@ -34,9 +34,15 @@ class Sampling:
     """Seed of the choices."""
 
 
-def write_on(lm: LanguageModel, params, vocab: data.Vocabulary, prompt: str, sampling: Sampling) -> tuple[dict, str]:
-    """Return a command's answer about the text that follows a prompt, and prompt and text together."""
-    how: dict[str, Any] = {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
+def write_on(
+    lm: LanguageModel, params, vocab: data.Vocabulary, prompt: str, sampling: Sampling
+) -> tuple[dict, str]:
+    """Return a command's answer about the text that follows a prompt, and both together."""
+    how: dict[str, Any] = {
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+    }
     key, exclude = jax.random.key(sampling.seed), () if sampling.unknown else (vocab.unk,)
     start = _prompt_ids(vocab, prompt)
     ids = decoding.generate(lm, params, start, key, length=sampling.length, exclude=exclude, **how)
@@ -46,7 +52,9 @@ def write_on(lm: LanguageModel, params, vocab: data.Vocabulary, prompt: str, sam
     return answer, f"{prompt}{' ' * (vocab.level == 'word')}{text}".strip(" ")
 
 
-def suggestions(lm: LanguageModel, params, vocab: data.Vocabulary, text: str, count: int) -> tuple[dict, str]:
+def suggestions(
+    lm: LanguageModel, params, vocab: data.Vocabulary, text: str, count: int
+) -> tuple[dict, str]:
     """Return a command's answer about the most probable next words, and the same as lines."""
     found = decoding.suggest(lm, params, _prompt_ids(vocab, text), count=count)
     words = [{"word": vocab.symbols[i], "probability": p} for i, p in found]

@@ -19,9 +19,9 @@ class Batch(NamedTuple):
 def contiguous(ids: np.ndarray, *, batch_size: int, seq_len: int, start: int) -> Iterator[Batch]:
     """Cut a stream into equal sequences and yield them side by side, `seq_len` tokens at a time.
 
-    Each token of the stream is a target exactly once; its input is the token before it in the stream,
-    and `start` before the first. Sequence b of a batch continues sequence b
-    of the one before.
+    Each token of the stream is a target exactly once; its input is the token before it in the
+    stream, and `start` before the first. Sequence b of a batch continues sequence b of the one
+    before.
 
     Args:
         ids: int `[N]`, in memory or on disk.

@@ -35,9 +35,11 @@ def generate(
         prompt: int `[N]`, at least one token (the start token where there is no text).
         key: random key.
         length: how many tokens.
-        temperature: divides the log-probabilities; 0 takes the most probable word each time (greedy).
+        temperature: divides the log-probabilities; 0 takes the most probable word each time
+            (greedy).
         top_k: sample among the k most probable words only.
-        top_p: sample among the fewest most probable words that hold this much probability (nucleus).
+        top_p: sample among the fewest most probable words that hold this much probability
+            (nucleus).
         exclude: ids that are never produced, e.g. `(vocab.unk,)`.
 
     Returns:
@@ -63,11 +65,13 @@ def generate(
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"generate: top_p must be in (0, 1], got {top_p}")
     state = read_prompt(lm, params, prompt)
-    return np.asarray(_sample(lm, params, state, key, length, temperature, top_k, top_p, tuple(exclude)))
+    return np.asarray(
+        _sample(lm, params, state, key, length, temperature, top_k, top_p, tuple(exclude))
+    )
 
 
 def truncate(logits, *, top_k: int | None = None, top_p: float | None = None):
-    """Set to -inf the logits `[..., V]` that top-k or top-p leaves out; the most probable always stays.
+    """Set to -inf the logits `[..., V]` that top-k or top-p leaves out; the largest always stays.
 
     >>> truncate(jnp.log(jnp.array([0.5, 0.3, 0.2])), top_p=0.6).tolist()[2]
     -inf
@@ -88,8 +92,12 @@ def truncate(logits, *, top_k: int | None = None, top_p: float | None = None):
 def _sample(lm, params, state, key, length, temperature, top_k, top_p, exclude):
     def draw(state, key):
         logits = next_log_probs(lm, params, state).at[jnp.array(exclude, int)].set(-jnp.inf)
-        warm = truncate(logits / jnp.where(temperature > 0, temperature, 1), top_k=top_k, top_p=top_p)
-        token = jnp.where(temperature > 0, jax.random.categorical(key, warm), jnp.argmax(logits)).astype(jnp.int32)
+        warm = truncate(
+            logits / jnp.where(temperature > 0, temperature, 1), top_k=top_k, top_p=top_p
+        )
+        token = jnp.where(
+            temperature > 0, jax.random.categorical(key, warm), jnp.argmax(logits)
+        ).astype(jnp.int32)
         return advance(lm, params, state, token[None]), token
 
     return lax.scan(draw, state, jax.random.split(key, length))[1]

@@ -29,16 +29,24 @@ class Perplexity(NamedTuple):
 
 
 def perplexity(
-    lm: LanguageModel, params, ids: np.ndarray, *, start: int, batch_size: int = 1, seq_len: int = 128, **fields
+    lm: LanguageModel,
+    params,
+    ids: np.ndarray,
+    *,
+    start: int,
+    batch_size: int = 1,
+    seq_len: int = 128,
+    **fields,
 ) -> Perplexity:
     """Return exp of the mean negative log-likelihood over every token of a stream.
 
         perplexity = exp( -1/N sum_{t=1..N} log P(x_t | start, x_1..x_{t-1}) )
 
-    The state is carried over the whole stream. With a batch size above 1 the stream is cut into that
-    many sequences scored side by side: faster, and each begins without context, so slightly higher.
-    Log-probabilities are the head's exact ones, in the precision of the parameters also where a backend
-    multiplies float32 in less by default (TF32 on a GPU, bfloat16 on a TPU), summed in double precision.
+    The state is carried over the whole stream. With a batch size above 1 the stream is cut into
+    that many sequences scored side by side: faster, and each begins without context, so slightly
+    higher. Log-probabilities are the head's exact ones, in the precision of the parameters also
+    where a backend multiplies float32 in less by default (TF32 on a GPU, bfloat16 on a TPU), summed
+    in double precision.
 
     Args:
         lm: the model.
@@ -57,13 +65,14 @@ def perplexity(
     (10.0, 7)
 
     Raises:
-        ValueError: the stream is empty, a token is not in the vocabulary, or `batch_size` or `seq_len` is
-            below 1.
+        ValueError: the stream is empty, a token is not in the vocabulary, or `batch_size` or
+            `seq_len` is below 1.
     """
     begin = time.perf_counter()
     vocab_size = jax.eval_shape(lambda p: _next_shape(lm, p), params).shape[-1]
     state = lm.cell.initial_state(params.cell, (batch_size,))
-    losses, tokens = [], 0  # losses stay on the device until the end: no batch waits for the one before
+    # losses stay on the device until the end: no batch waits for the one before
+    losses, tokens = [], 0
     for batch in contiguous(ids, batch_size=batch_size, seq_len=seq_len, start=start):
         if (bad := batch.targets.max()) >= vocab_size or batch.targets.min() < 0:
             raise ValueError(f"perplexity: token {bad} is not in the vocabulary of {vocab_size}")
@@ -87,7 +96,7 @@ def _score(lm, params, state, batch):
 
 
 def unigram_perplexity(train: np.ndarray, ids: np.ndarray, vocab_size: int) -> float:
-    """Return the perplexity of the add-one unigram model, P(w) = (count(w) + 1) / (N + V): the baseline.
+    """Return the baseline: perplexity of the unigram model P(w) = (count(w) + 1) / (N + V).
 
     >>> round(unigram_perplexity(np.array([0, 0, 1]), np.array([0]), 2), 4)
     1.6667

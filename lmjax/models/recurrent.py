@@ -34,10 +34,10 @@ def recurrent(
         dropout: rates for training.
         segment: length k of the segments that training computes a second time on its way back, see
             `unroll`: for sequences too long for memory; k near sqrt(T) takes least.
-        dtype: precision of the products in training, `jnp.bfloat16` where the backend gains from it: not a CPU
-            without such instructions, nor small products on a GPU, which takes those of float32 in TF32 (an
-            H200 gains nothing at n = 1024, B = 32; 16 % at n = 2048, B = 256). What is trained, scored and
-            saved stays float32.
+        dtype: precision of the products in training, `jnp.bfloat16` where the backend gains from
+            it: not a CPU without such instructions, nor small products on a GPU, which takes those
+            of float32 in TF32 (an H200 gains nothing at n = 1024, B = 32; 16 % at n = 2048, B =
+            256). What is trained, scored and saved stays float32.
 
     >>> from lmjax import cells
     >>> lm = recurrent(cells.lstm(4, 4), vocab_size=10)

@@ -32,7 +32,9 @@ def test_samples_follow_the_distribution(key):
 
 def test_top_k_and_top_p_keep_the_most_probable():
     p = np.array([0.1, 0.4, 0.2, 0.3])
-    kept = lambda **options: np.flatnonzero(np.isfinite(decoding.truncate(jnp.log(p), **options))).tolist()
+    kept = lambda **options: np.flatnonzero(
+        np.isfinite(decoding.truncate(jnp.log(p), **options))
+    ).tolist()
     assert kept(top_k=2) == [1, 3] and kept(top_k=9) == [0, 1, 2, 3]
     assert kept(top_p=0.69) == [1, 3] and kept(top_p=0.71) == [1, 2, 3] and kept(top_p=1e-9) == [1]
 
@@ -41,7 +43,10 @@ def test_top_k_and_top_p_keep_the_most_probable():
     ("call", "message"),
     [
         (lambda p, k: decoding.generate(LM, p, [], k, length=1), "at least one token"),
-        (lambda p, k: decoding.generate(LM, p, [1], k, length=-1), "length must be at least 0, got -1"),
+        (
+            lambda p, k: decoding.generate(LM, p, [1], k, length=-1),
+            "length must be at least 0, got -1",
+        ),
         (lambda p, k: decoding.generate(LM, p, [1], k, length=1, temperature=-1), "temperature"),
         (lambda p, k: decoding.generate(LM, p, [1], k, length=1, top_k=0), "top_k"),
         (lambda p, k: decoding.generate(LM, p, [1], k, length=1, top_p=0), "top_p"),

@@ -9,7 +9,9 @@ from lmjax import decoding
 def test_suggestions_are_sorted_and_sum_to_one(key):
     found = decoding.suggest(LM, LM.init(key), [1, 2], count=V)
     probabilities = [p for _, p in found]
-    assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) == pytest.approx(1)
+    assert probabilities == sorted(probabilities, reverse=True) and sum(
+        probabilities
+    ) == pytest.approx(1)
 
 
 def test_a_count_below_one_is_refused(key):

@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_experiment_runs_on_a_small_corpus(tmp_path):
-    spec = importlib.util.spec_from_file_location("ngram_experiment", ROOT / "experiments" / "ngram.py")
+    spec = importlib.util.spec_from_file_location(
+        "ngram_experiment", ROOT / "experiments" / "ngram.py"
+    )
     experiment = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(experiment)
     story = (ROOT / "tests" / "golden" / "story.txt").read_text("utf-8").splitlines(keepends=True)

@@ -17,14 +17,21 @@ def test_log_probs_and_perplexity_are_the_definitions(lm, key):
         result = metrics.perplexity(lm, params, tokens, start=0, seq_len=seq_len)
         assert result.nll == pytest.approx(-picked.mean(), rel=1e-12) and result.tokens == 8
         assert result.perplexity == pytest.approx(float(np.exp(-picked.mean())))
-    final, _ = models.states(lm, params, lm.cell.initial_state(params.cell), jnp.array([0, *tokens[:-1]]))
+    final, _ = models.states(
+        lm, params, lm.cell.initial_state(params.cell), jnp.array([0, *tokens[:-1]])
+    )
     np.testing.assert_allclose(models.next_log_probs(lm, params, final), expected[-1], rtol=1e-12)
 
 
 def test_sequences_of_a_batch_are_scored_without_context(key):
     params, tokens = LM.init(key), np.array([3, 1, 4, 1, 5, 9])
-    halves = [metrics.perplexity(LM, params, t, start=s).nll for t, s in ((tokens[:3], 0), (tokens[3:], 4))]
-    assert metrics.perplexity(LM, params, tokens, start=0, batch_size=2).nll == pytest.approx(np.mean(halves))
+    halves = [
+        metrics.perplexity(LM, params, t, start=s).nll
+        for t, s in ((tokens[:3], 0), (tokens[3:], 4))
+    ]
+    assert metrics.perplexity(LM, params, tokens, start=0, batch_size=2).nll == pytest.approx(
+        np.mean(halves)
+    )
 
 
 def test_perplexity_does_not_depend_on_how_many_tokens_are_scored_at_once(key):
@@ -43,7 +50,10 @@ def test_unigram_is_the_law_of_succession():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda p: metrics.perplexity(LM, p, np.array([V]), start=0), f"token {V} is not in the vocabulary"),
+        (
+            lambda p: metrics.perplexity(LM, p, np.array([V]), start=0),
+            f"token {V} is not in the vocabulary",
+        ),
         (lambda p: metrics.perplexity(LM, p, np.array([], int), start=0), "no tokens"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A mixture is the weighted sum of its models' distributions, at every step and under every head."""
+"""A mixture is the weighted sum of its models' distributions, at every step, with any head."""
 
 import jax
 import jax.numpy as jnp
@@ -33,9 +33,13 @@ def test_one_model_is_its_own_mixture(key):
     lm = models.mixture(RNN)
     params = lm.init(key)
     alone = models.Params(params.embed[0], params.cell[0], params.head.heads[0])
-    expected = models.log_prob(RNN, alone, RNN.cell.initial_state(alone.cell), TEXT[:9], TEXT[1:10])[1]
+    expected = models.log_prob(
+        RNN, alone, RNN.cell.initial_state(alone.cell), TEXT[:9], TEXT[1:10]
+    )[1]
     np.testing.assert_allclose(
-        models.log_prob(lm, params, lm.cell.initial_state(params.cell), TEXT[:9], TEXT[1:10])[1], expected, rtol=1e-6
+        models.log_prob(lm, params, lm.cell.initial_state(params.cell), TEXT[:9], TEXT[1:10])[1],
+        expected,
+        rtol=1e-6,
     )
 
 
@@ -43,7 +47,9 @@ def test_weights_are_those_of_the_greatest_likelihood():
     logp = jnp.log(jax.random.uniform(jax.random.key(1), (2, 500), minval=0.05, maxval=1))
     weight = models.mixture_weights(logp)[0]
     grid = np.linspace(0.001, 0.999, 999)
-    likelihood = [float(jnp.log(w * jnp.exp(logp[0]) + (1 - w) * jnp.exp(logp[1])).mean()) for w in grid[::10]]
+    likelihood = [
+        float(jnp.log(w * jnp.exp(logp[0]) + (1 - w) * jnp.exp(logp[1])).mean()) for w in grid[::10]
+    ]
     assert abs(weight - grid[::10][int(np.argmax(likelihood))]) < 0.02
 
 

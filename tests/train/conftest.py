@@ -12,7 +12,9 @@ def corpus():
 
     def stream(n):
         clean = np.tile(VOCAB.encode("a b c d"), n // 5)
-        return np.where(rng.random(len(clean)) < 0.1, rng.integers(0, len(VOCAB), len(clean)), clean).astype(np.int32)
+        return np.where(
+            rng.random(len(clean)) < 0.1, rng.integers(0, len(VOCAB), len(clean)), clean
+        ).astype(np.int32)
 
     return data.Corpus("toy", VOCAB, stream(1500), stream(300), stream(300), "none")
 

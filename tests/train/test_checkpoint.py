@@ -9,7 +9,11 @@ from lmjax.train import checkpoint
 
 
 def test_checkpoints_hold_any_tree_and_refuse_another(tmp_path, key):
-    tree = {"w": jnp.arange(3, dtype=jnp.bfloat16), "state": LM.init(key), "n": jnp.zeros((), jnp.int32)}
+    tree = {
+        "w": jnp.arange(3, dtype=jnp.bfloat16),
+        "state": LM.init(key),
+        "n": jnp.zeros((), jnp.int32),
+    }
     checkpoint.save(tmp_path / "a", tree, {"epoch": 2})
     loaded, meta = checkpoint.load(tmp_path / "a", tree)
     chex.assert_trees_all_equal(loaded, tree)

@@ -18,7 +18,9 @@ from lmjax.train import loop
 def test_it_learns_and_repeats_to_the_last_digit(corpus):
     run = fit(corpus)
     baseline = metrics.unigram_perplexity(corpus.train, corpus.test, len(VOCAB))
-    assert metrics.perplexity(LM, run.params, corpus.test, start=VOCAB.eos).perplexity < 0.6 * baseline
+    assert (
+        metrics.perplexity(LM, run.params, corpus.test, start=VOCAB.eos).perplexity < 0.6 * baseline
+    )
     assert run.history.tokens[-1] == 3 * len(corpus.train) and len(run.history.loss) == 90
     chex.assert_trees_all_equal(run, fit(corpus))
 
@@ -34,10 +36,14 @@ def test_one_trace_serves_the_whole_run(corpus, head):
 
 
 def test_two_epochs_with_a_ragged_end_trace_each_step_once(noise, monkeypatch):
-    """203 tokens in 4 sequences, 10 at a time: the last batch is short, and the validation's too."""
+    """203 tokens in 4 sequences, 10 at a time: the last batch is short, in validation too."""
     chex.clear_trace_counter()
-    counted = lambda function, **jit: jax.jit(chex.assert_max_traces(function.__wrapped__, 1), **jit)
-    step = counted(train.step, static_argnames=("lm", "transform", "reset"), donate_argnames="state")
+    counted = lambda function, **jit: jax.jit(
+        chex.assert_max_traces(function.__wrapped__, 1), **jit
+    )
+    step = counted(
+        train.step, static_argnames=("lm", "transform", "reset"), donate_argnames="state"
+    )
     monkeypatch.setattr(train.loop, "step", step)
     score = sys.modules["lmjax.metrics.perplexity"]
     monkeypatch.setattr(score, "_score", counted(score._score, static_argnames="lm"))
@@ -48,8 +54,21 @@ def test_two_epochs_with_a_ragged_end_trace_each_step_once(noise, monkeypatch):
 
 def test_a_report_comes_before_the_first_step_and_after_it(noise):
     reports = []
-    train.fit(SMALL, noise, jax.random.key(0), epochs=1, batch_size=4, bptt=10, transform=SHORT, report=reports.append)
-    assert [r.step for r in reports[:2]] == [0, 1] and np.isnan(reports[0].loss) and reports[1].loss > 0
+    train.fit(
+        SMALL,
+        noise,
+        jax.random.key(0),
+        epochs=1,
+        batch_size=4,
+        bptt=10,
+        transform=SHORT,
+        report=reports.append,
+    )
+    assert (
+        [r.step for r in reports[:2]] == [0, 1]
+        and np.isnan(reports[0].loss)
+        and reports[1].loss > 0
+    )
 
 
 def test_segments_leave_training_as_it_is(noise):
@@ -60,7 +79,9 @@ def test_segments_leave_training_as_it_is(noise):
     chex.assert_trees_all_close(runs[0].params, runs[1].params, rtol=1e-9)
 
 
-@pytest.mark.parametrize("head", [heads.softmax(4, len(VOCAB)), heads.sampled(4, len(VOCAB), samples=3)])
+@pytest.mark.parametrize(
+    "head", [heads.softmax(4, len(VOCAB)), heads.sampled(4, len(VOCAB), samples=3)]
+)
 def test_training_in_half_precision_keeps_single_precision_parameters(corpus, head):
     lm = models.recurrent(cells.gru(4, 4), vocab_size=len(VOCAB), head=head, dtype=jnp.bfloat16)
     run = fit(corpus, lm)
@@ -120,7 +141,9 @@ def test_a_cell_of_three_lines_trains_and_is_diagnosed(corpus, key):
     tokens, target = jnp.asarray(corpus.test[:20]), jnp.asarray(corpus.test[1:21])
     loss = lambda p, h, y: -lm.head.log_prob(run.params, h, y)
     xs = lm.embed(run.params.embed, tokens)
-    flow = state_gradients(leaky, run.params.cell, leaky.initial_state(run.params.cell), xs, loss, target)
+    flow = state_gradients(
+        leaky, run.params.cell, leaky.initial_state(run.params.cell), xs, loss, target
+    )
     assert np.isfinite(flow.log_total).all()
     assert recurrent_spectrum(run.params.cell["w_h"]).spectral_radius > 0
 

@@ -7,7 +7,9 @@ import sys
 import pytest
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone gives large blocks back at once")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="glibc alone gives large blocks back at once"
+)
 def test_a_step_finds_its_memory_where_the_last_one_left_it():
     code = """
 import resource

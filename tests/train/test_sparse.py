@@ -19,13 +19,15 @@ SAMPLED = models.recurrent(
 
 
 SHIFTED = SAMPLED._replace(  # an embedding that is more than a table
-    init=lambda key: SAMPLED.init(key)._replace(embed={"table": SAMPLED.init(key).embed, "shift": jnp.ones(8)}),
+    init=lambda key: SAMPLED.init(key)._replace(
+        embed={"table": SAMPLED.init(key).embed, "shift": jnp.ones(8)}
+    ),
     embed=lambda embed, tokens: embed["table"][tokens] + embed["shift"],
 )
 
 
 def dense_and_sparse(lm, transform, key, steps):
-    """Return the state before the last of some steps, and that step on all rows and on those of the batch."""
+    """Return the state before the last step, and that step on all rows and on the batch's."""
     dense = lm._replace(head=lm.head._replace(rows=None))
     tokens = jax.random.randint(key, (steps, 5, 4), 0, 30)
     *first, last = (data.Batch(x, x + 7, jnp.ones(x.shape, bool)) for x in tokens)
@@ -36,7 +38,11 @@ def dense_and_sparse(lm, transform, key, steps):
             state, _ = train.step(dense, transform, state, batch)
         return state
 
-    return before(), train.step(dense, transform, before(), last), train.step(lm, transform, before(), last)
+    return (
+        before(),
+        train.step(dense, transform, before(), last),
+        train.step(lm, transform, before(), last),
+    )
 
 
 @pytest.mark.parametrize("lm", [SAMPLED, SHIFTED])
@@ -50,11 +56,13 @@ def test_a_step_of_sgd_on_the_rows_of_the_batch_is_that_on_all(lm, key):
 def test_adam_leaves_the_rows_that_a_batch_lacks(key):
     before, (dense, _), (sparse, _) = dense_and_sparse(SAMPLED, ADAM, key, 2)
     tables = lambda state: [
-        (part.embed, *part.head) for part in (state.params, *(optax.tree.get(state.opt, name) for name in ("mu", "nu")))
+        (part.embed, *part.head)
+        for part in (state.params, *(optax.tree.get(state.opt, name) for name in ("mu", "nu")))
     ]
     for old, all_rows, new in zip(*map(tables, (before, dense, sparse)), strict=True):
         for was, there, here in zip(old, all_rows, new, strict=True):
             same = (here == was).reshape(200, -1).all(-1)
-            assert 160 < same.sum() < 190 and (there != was)[same].any()  # elsewhere, rows of the batch before move
+            # elsewhere, rows of the batch before move
+            assert 160 < same.sum() < 190 and (there != was)[same].any()
             np.testing.assert_allclose(here[~same], there[~same], rtol=1e-12)
     chex.assert_trees_all_close(sparse.params.cell, dense.params.cell, rtol=1e-12)

@@ -22,10 +22,14 @@ def test_one_step_is_sgd_on_the_clipped_mean_loss(corpus, key):
 
     value, gradient = jax.value_and_grad(mean_loss)(state.params)
     norm = optax.tree.norm(gradient)
-    expected = jax.tree.map(lambda p, g: p - 0.5 * g * jnp.minimum(1, 0.1 / norm), state.params, gradient)
+    expected = jax.tree.map(
+        lambda p, g: p - 0.5 * g * jnp.minimum(1, 0.1 / norm), state.params, gradient
+    )
     new, metrics = train.step(LM, transform, state, batch)
     chex.assert_trees_all_close(new.params, expected, rtol=1e-10)
-    assert metrics.loss == pytest.approx(float(value)) and metrics.norm == pytest.approx(float(norm))
+    assert metrics.loss == pytest.approx(float(value)) and metrics.norm == pytest.approx(
+        float(norm)
+    )
 
 
 def test_a_reset_sequence_begins_anew(corpus, key):
@@ -41,7 +45,9 @@ def test_a_reset_sequence_begins_anew(corpus, key):
 def test_the_step_writes_into_the_memory_of_the_old_state(noise):
     state = train.init_state(SMALL, SHORT, jax.random.key(0), 4)
     batch = next(data.contiguous(noise.train, batch_size=4, seq_len=10, start=VOCAB.eos))
-    arrays = lambda state: [x for x in jax.tree.leaves((state.params, state.opt, state.carry)) if x.ndim]
+    arrays = lambda state: [
+        x for x in jax.tree.leaves((state.params, state.opt, state.carry)) if x.ndim
+    ]
     places = lambda state: {x.unsafe_buffer_pointer() for x in arrays(state)}
     before = places(state)
     assert len(before) == len(arrays(state))
@@ -52,11 +58,16 @@ def test_the_step_writes_into_the_memory_of_the_old_state(noise):
 def test_segments_take_less_memory(noise):
     def temporary(lm):
         state = jax.eval_shape(lambda key: train.init_state(lm, SHORT, key, 4), jax.random.key(0))
-        batch = next(data.contiguous(np.resize(noise.train, 4096), batch_size=4, seq_len=1024, start=0))
-        return train.step.lower(lm, SHORT, state, batch).compile().memory_analysis().temp_size_in_bytes
+        batch = next(
+            data.contiguous(np.resize(noise.train, 4096), batch_size=4, seq_len=1024, start=0)
+        )
+        return (
+            train.step.lower(lm, SHORT, state, batch).compile().memory_analysis().temp_size_in_bytes
+        )
 
     lm = models.recurrent(cells.lstm(16, 16), vocab_size=len(VOCAB))
-    gates = 1024 * 4 * (4 * 16) * 4  # bytes of what an LSTM keeps of its gates, at every step, in float32
+    # bytes of what an LSTM keeps of its gates, at every step, in float32
+    gates = 1024 * 4 * (4 * 16) * 4
     assert temporary(lm._replace(segment=32)) < temporary(lm) - gates
 
 
