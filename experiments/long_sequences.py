@@ -2,7 +2,7 @@
 
 Backpropagation keeps what every step needs on its way back. With segments of sqrt(T) steps only the
 state at the start of each is kept, and the rest is computed again, one segment at a time. A
-character model is trained on one stretch of T characters a step, in a process of its own for each
+character model is trained on one sequence of T characters a step, in a process of its own for each
 T; with segments, one that may not use more memory than `limit` (on Linux).
 """
 

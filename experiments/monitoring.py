@@ -18,8 +18,8 @@ import optax
 import tyro
 
 from lmjax import analysis, cells, plot
-from lmjax.cell import unroll
 from lmjax.data import tasks
+from lmjax.unroll import unroll
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ import optax
 import tyro
 
 from lmjax import analysis, cells, plot
-from lmjax.cell import recurrent_weights, unroll
+from lmjax.cell import recurrent_weights
 from lmjax.cells import initial
 from lmjax.data import tasks
+from lmjax.unroll import unroll
 
 CELLS = {
     "vanilla": lambda n_in, n: cells.rnn(n_in, n, w_h=initial.spectral(0.6)),

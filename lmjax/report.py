@@ -41,7 +41,7 @@ class Section(NamedTuple):
 
 
 def diagnose(subjects: list[Subject], ids: np.ndarray) -> tuple[list[Section], dict]:
-    """Study how gradients flow through trained models, on one stretch of text.
+    """Study how gradients flow through trained models, on one sequence of text.
 
     Args:
         subjects: the models, over one vocabulary.
@@ -190,7 +190,7 @@ def _loss(lm, params):
 
 
 def _reading(subject, ids, weight=1.0):
-    """One stretch of `LAG` tokens as analysis takes it: `(cell, params, state, xs, loss, ys)`."""
+    """One sequence of `LAG` tokens as analysis takes it: `(cell, params, state, xs, loss, ys)`."""
     _, lm, params, *_ = subject
     xs, targets = lm.embed(params.embed, jnp.asarray(ids[:LAG])), jnp.asarray(ids[1 : LAG + 1])
     state = lm.cell.initial_state(params.cell)

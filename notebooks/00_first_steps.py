@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmjax import analysis, cells, data, decoding, metrics, models, plot, train
-from lmjax.cell import unroll
+from lmjax.unroll import unroll
 
 FAST = bool(os.environ.get("LMJAX_FAST"))  # small sizes, for the tests
 

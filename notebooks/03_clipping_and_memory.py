@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import optax
 
 from lmjax import analysis, cells, plot
-from lmjax.cell import recurrent_weights, unroll
+from lmjax.cell import recurrent_weights
 from lmjax.data import tasks
+from lmjax.unroll import unroll
 
 FAST = bool(os.environ.get("LMJAX_FAST"))  # small sizes, for the tests
 

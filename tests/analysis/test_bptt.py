@@ -6,7 +6,8 @@ import pytest
 from brute import brute, make
 
 from lmjax import analysis, cells
-from lmjax.cell import Cell, unroll
+from lmjax.cell import Cell
+from lmjax.unroll import unroll
 
 
 def check(contributions, untied, whole, atol=1e-10):

@@ -7,7 +7,7 @@ import pytest
 
 from lmjax import cells
 from lmjax.analysis import gate_saturation, gate_values, memory_horizon, time_constants
-from lmjax.cell import unroll
+from lmjax.unroll import unroll
 
 T, B, N_IN, N = 7, 3, 4, 5
 

@@ -6,7 +6,8 @@ import pytest
 from brute import make
 
 from lmjax import analysis
-from lmjax.cell import Cell, scan
+from lmjax.cell import Cell
+from lmjax.unroll import scan
 
 LOGISTIC = Cell(init=None, initial_state=None, step=lambda r, s, x: r * s * (1 - s))
 HENON = Cell(

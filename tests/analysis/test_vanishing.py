@@ -6,7 +6,8 @@ import pytest
 from brute import N_IN, brute, log_norm, make
 
 from lmjax import analysis, cells
-from lmjax.cell import Cell, record, recurrent_weights, unroll
+from lmjax.cell import Cell, recurrent_weights
+from lmjax.unroll import record, unroll
 
 
 def test_state_gradients_are_those_of_brute_force(name):
