@@ -87,7 +87,7 @@ def loss(cell, params, sample):
 
 
 def train(cell, key):
-    """Return the trained parameters, and at every step the loss, the norm and the monitor."""
+    """Return the trained parameters, and of every step loss, norm before clipping, monitor."""
     k_cell, k_w, k_data = jax.random.split(key, 3)
     params = {"cell": cell.init(k_cell), "w": jax.random.normal(k_w, (n, 1)) / n**0.5}
     opt = optax.chain(analysis.clip_by_global_norm(max_norm), optax.adam(3e-3))

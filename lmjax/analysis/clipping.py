@@ -23,8 +23,7 @@ class ClipState(NamedTuple):
     nonfinite: jax.Array  # []  of these, with an inf or a NaN in them, replaced by zero
     norm: jax.Array  # []  ||g|| of the last update as it came in
     clipped_norm: jax.Array  # []  ||g|| of the last update as it went out
-    # [26]  updates by ||g||, the finite ones: below, between and above NORM_EDGES
-    histogram: jax.Array
+    histogram: jax.Array  # [26]  finite updates by ||g||: below, between and above NORM_EDGES
 
 
 def clip_by_global_norm(max_norm: chex.Numeric) -> optax.GradientTransformation:

@@ -39,8 +39,8 @@ def jacobian_product_norms(
     product so far.)
 
     The norm of a product is at most, and mostly well below, the product of the norms. One start
-    gives one profile; for "the" profile take quantiles over starts (`jnp.nanquantile(norms.log, q,
-    axis=0)`).
+    gives one profile; for "the" profile take quantiles over starts,
+    `jnp.nanquantile(norms.log, q, axis=0)`.
 
     Args:
         jacobians: `[T, S, S]`, J_1 to J_T as `step_jacobians` returns them.
@@ -178,8 +178,7 @@ class SingularValues(NamedTuple):
     """The singular values of a long product, the largest first."""
 
     values: Scaled  # [S]
-    # []  largest change of a logarithm in the last sweep; 0 where a plain SVD sufficed
-    change: jax.Array
+    change: jax.Array  # []  largest, of a logarithm in the last sweep; 0 where a plain SVD sufficed
     sweeps: jax.Array  # []
 
 

@@ -21,12 +21,10 @@ class LyapunovSpectrum(NamedTuple):
     """The k largest Lyapunov exponents of a run, in nats a step."""
 
     exponents: jax.Array  # [k]
-    # [k]  from the means of batches of steps, which allows for correlation in time
-    standard_error: jax.Array
+    standard_error: jax.Array  # [k]  from means of batches of steps: they may be correlated
     local: jax.Array  # [T, k]  ln |R_ii| of each step; their mean after the burn-in is the exponent
     kaplan_yorke: jax.Array  # []  dimension; NaN where more than k exponents are needed to tell
-    # []  sum of the positive exponents, which bounds the entropy rate from above
-    entropy_bound: jax.Array
+    entropy_bound: jax.Array  # []  of the entropy rate: the sum of the positive exponents
 
 
 @partial(jax.jit, static_argnames=("cell", "num_exponents", "burn_in"))

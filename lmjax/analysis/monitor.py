@@ -14,8 +14,7 @@ class MonitorState(NamedTuple):
     """The last values a monitor has taken."""
 
     calls: jax.Array  # []  how often `update` was called
-    # []  the call, counted from 0, at which `values` were taken; -1 before the first
-    taken: jax.Array
+    taken: jax.Array  # []  the call, from 0 on, at which `values` were taken; -1 before any
     values: dict[str, Any]  # by name; zeros before the first
 
 

@@ -36,8 +36,8 @@ class RecurrentSpectrum(NamedTuple):
 def recurrent_spectrum(w_h) -> RecurrentSpectrum:
     """Return the spectra of each n x n block of a recurrent matrix, see `cell.recurrent_weights`.
 
-        spectral radius  rho = max |lambda_i|,    departure = ( ||W||_F^2 - sum_i |lambda_i|^2
-        )^(1/2)
+        spectral radius  rho = max |lambda_i|
+        departure = ( ||W||_F^2 - sum_i |lambda_i|^2 )^(1/2)
 
     The eigenvalues say how W^l behaves for large l, the singular values what one factor can do. The
     two agree for a normal matrix, whose departure is 0; a departure below sqrt(eps) ||W||_F is

@@ -99,8 +99,7 @@ class GradientMap(NamedTuple):
 
     losses: jax.Array  # l_i   [T]
     targets: jax.Array  # the steps i of the rows   [R]
-    # [R, T]  row i, column j;  -inf where j > i: a later step has no part in l_i
-    log_norm: jax.Array
+    log_norm: jax.Array  # [R, T]  row i, column j;  -inf where j > i, which has no part in l_i
 
     @property
     def log_relative(self) -> jax.Array:
@@ -113,8 +112,7 @@ class GradientBand(NamedTuple):
     """The gradient of every loss at the steps just before it."""
 
     losses: jax.Array  # l_i   [T]
-    # [T, max_lag + 1]  row j, column i - j;  NaN where i > T: there is no such loss
-    log_norm: jax.Array
+    log_norm: jax.Array  # [T, max_lag + 1]  row j, column i - j;  NaN where i > T
 
     @property
     def log_relative(self) -> jax.Array:

@@ -15,8 +15,7 @@ class Task(NamedTuple):
     """A supervised task over sequences; fresh data for every key."""
 
     sample: Callable  # key, B -> (xs [T, B, n_in], ys)
-    # outputs [T, B, n_out], ys -> []  mean over the batch (and over T where ys has it)
-    loss: Callable
+    loss: Callable  # outputs [T, B, n_out], ys -> []  mean over the batch (and T if ys has it)
     n_in: int
     n_out: int
     baseline: float  # expected loss of the best guess without memory

@@ -36,7 +36,7 @@ def colour(k: int) -> str:
 
 
 def legend_above(ax: Axes) -> None:
-    """Put the legend on top of the axes, where it covers no data, as many columns as fit."""
+    """Put the legend on top of the axes, where it covers no data, in as many columns as fit."""
     handles, labels = ax.get_legend_handles_labels()
     points = ax.get_window_extent().width * 72 / ax.figure.dpi
     entry = 5 * max(map(len, labels), default=0) + 40

@@ -34,8 +34,7 @@ class History(NamedTuple):
     loss: list  # [K]  mean loss of each step's batch, nats a token
     norm: list  # [K]  gradient norm of each step before clipping
     valid: list  # [M]  pairs (tokens trained on so far, validation perplexity)
-    # whether `loss` is an estimate for its gradient, of which no perplexity may be made
-    sampled: bool = False
+    sampled: bool = False  # whether `loss` is an estimate that gives no perplexity
 
 
 class Progress(NamedTuple):
