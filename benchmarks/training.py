@@ -188,7 +188,7 @@ def run(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) -> 
             label = f"{config} kept" if cfg.keep_memory else config
             cases[name, label] = programs, None if WORKS[name].head else flops(WORKS[name], size)
     if "import" in cfg.works:
-        rooms = "from lmjax import analysis, cells, data, evaluate, models, plot, train"
+        rooms = "from lmjax import analysis, cells, data, decoding, metrics, models, plot, train"
         for config, ours in {"package": "import lmjax", "rooms": rooms}.items():
             code = {"lmjax": ours, "jax": "import jax"}
             cases["import", config] = {k: partial(child, "-c", IMPORT.format(v)) for k, v in code.items()}, None

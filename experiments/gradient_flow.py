@@ -1,8 +1,9 @@
 """How far back do gradients reach in each of the lecture's cells, before any training?
 
-Every cell reads the same random inputs, and a random output vector asks for random numbers at every step. Of
-each cell: the map ln ||dJ_i/dh_j||, its fall with the lag relative to the diagonal, what truncated
-backpropagation misses, and which steps account for the gradient of W_h of the last loss alone.
+Every cell reads the same random inputs, and a random output vector asks for random numbers at every
+step. Of each cell: the map ln ||dJ_i/dh_j||, its fall with the lag relative to the diagonal, what
+truncated backpropagation misses, and which steps account for the gradient of W_h of the last loss
+alone.
 """
 
 import json
@@ -46,7 +47,8 @@ def run(cfg: Config) -> dict:
     keys = jax.random.split(jax.random.key(cfg.seed), 4)
     xs = cfg.scale * jax.random.normal(keys[0], (cfg.length, cfg.n))
     out = jax.random.normal(keys[1], (cfg.n,)) / cfg.n**0.5
-    ys = jnp.stack([jax.random.normal(keys[2], (cfg.length,)), jnp.ones(cfg.length)], axis=1)  # target, weight
+    # target, weight
+    ys = jnp.stack([jax.random.normal(keys[2], (cfg.length,)), jnp.ones(cfg.length)], axis=1)
     last = ys.at[:-1, 1].set(0)
     rows = []
     for name in cfg.cells:
@@ -58,7 +60,9 @@ def run(cfg: Config) -> dict:
         band = analysis.state_gradient_band(*args, ys, max_lag=cfg.length - 1)
         bias = analysis.truncation_bias(*args, ys, cfg.ks)
         shares = recurrent_weights(analysis.bptt_contributions(*args, last).shares)["w_h"]
-        exponent = analysis.lyapunov_spectrum(*args[:4], key=keys[3], num_exponents=1, burn_in=cfg.length // 4)
+        exponent = analysis.lyapunov_spectrum(
+            *args[:4], key=keys[3], num_exponents=1, burn_in=cfg.length // 4
+        )
         rows.append(
             {
                 "cell": name,
@@ -76,14 +80,20 @@ def figure(result: dict):
     cfg, rows = Config(**result["config"]), result["rows"]
     with plt.style.context(plot.STYLE):
         fig, axes = plt.subplots(2, 3, figsize=(15, 8.5))
-        shown = [row for row in rows if row["cell"] in ("vanilla, small", "vanilla, large", "LSTM, forget bias 4")]
+        shown = [
+            row
+            for row in rows
+            if row["cell"] in ("vanilla, small", "vanilla, large", "LSTM, forget bias 4")
+        ]
         for ax, row in zip(axes[0], shown, strict=False):
             plot.gradient_map(np.array(row["map"]), ax=ax)
             ax.set_title(row["cell"])
         by_lag = {row["cell"]: np.array(row["by_lag"], float) for row in rows}
         relative = r"$\|\partial J_i/\partial h_j\| \,/\, \|\partial J_i/\partial h_i\|$"
         plot.lag_profiles(by_lag, ylabel=relative, ax=axes[1, 0])
-        plot.truncation_curve({row["cell"]: (cfg.ks, row["relative_bias"]) for row in rows}, ax=axes[1, 1])
+        plot.truncation_curve(
+            {row["cell"]: (cfg.ks, row["relative_bias"]) for row in rows}, ax=axes[1, 1]
+        )
         plot.contribution_bars(shown[-1]["shares"], ax=axes[1, 2])
         axes[1, 2].set_title(f"{shown[-1]['cell']}: of the last loss", pad=44)
     return fig
@@ -97,7 +107,10 @@ def main(cfg: Config = Config(), out: Path = Path("out/gradient_flow")) -> None:
     for row in result["rows"]:
         fall = np.nanmedian(row["by_lag"], axis=0) / np.log(10)
         half, (exponent, error) = len(fall) // 2, row["lyapunov"]
-        print(f"{row['cell']:20} at lag {half} 10^{fall[half]:.1f}, Lyapunov {exponent:.3f} +- {error:.3f} nats a step")
+        print(
+            f"{row['cell']:20} at lag {half} 10^{fall[half]:.1f}, "
+            f"Lyapunov {exponent:.3f} +- {error:.3f} nats a step"
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What does the output layer cost? Time and memory of forward, backward and update against the vocabulary.
+"""What does the output layer cost? Time and memory of a step against the size of the vocabulary.
 
-The full softmax as it is defined, with all logits in memory; the library's, which makes them a block of positions
-at a time; the adaptive and the sampled softmax. Targets follow Zipf's law. The runs are interleaved, and each time
-is the best of its rounds.
+The full softmax as it is defined, with all logits in memory; the library's, which makes them a
+block of positions at a time; the adaptive and the sampled softmax. Targets follow Zipf's law. The
+runs are interleaved, and each time is the best of its rounds.
 """
 
 import json
@@ -24,7 +24,7 @@ from lmjax import heads, plot
 class Config:
     vocab_sizes: tuple[int, ...] = (2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000)
     n: int = 256
-    positions: int = 1024  # of a batch: lanes times steps
+    positions: int = 1024  # of a batch: batch size times sequence length
     samples: int = 1024
     rounds: int = 4
 
@@ -41,7 +41,10 @@ def run(cfg: Config) -> dict:
     }
     result = {name: {"seconds": [], "bytes": []} for name in forms}
     for vocab_size in cfg.vocab_sizes:
-        steps = {name: compiled(factory(cfg.n, vocab_size), vocab_size, cfg) for name, factory in forms.items()}
+        steps = {
+            name: compiled(factory(cfg.n, vocab_size), vocab_size, cfg)
+            for name, factory in forms.items()
+        }
         times = dict.fromkeys(forms, float("inf"))
         for _ in range(cfg.rounds):
             for name, (step, args) in steps.items():

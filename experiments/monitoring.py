@@ -1,8 +1,9 @@
-"""What does it cost to watch gradients while training? The time of a training step against how often one looks.
+"""What does it cost to watch gradients while training? The time of a step, by how often one looks.
 
-An LSTM is trained on the adding problem, first without a monitor, then with one that takes the spectral
-radius of every block of W_h, the profile of dJ/ds_t over all T steps and the forget gates' time constants,
-at every k-th step inside the compiled loop. The runs are interleaved, and each time is the best of its rounds.
+An LSTM is trained on the adding problem, first without a monitor, then with one that takes the
+spectral radius of every block of W_h, the profile of dJ/ds_t over all T steps and the forget gates'
+time constants, at every k-th step inside the compiled loop. The runs are interleaved, and each time
+is the best of its rounds.
 """
 
 import json
@@ -17,8 +18,8 @@ import optax
 import tyro
 
 from lmjax import analysis, cells, plot
-from lmjax.cell import unroll
 from lmjax.data import tasks
+from lmjax.unroll import unroll
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class Config:
     every: tuple[int, ...] = (1, 10, 50)  # k
     n: int = 64
     length: int = 64
-    batch: int = 32
+    batch_size: int = 32
     watched: int = 4  # sequences of the batch that the diagnoses see
     steps: int = 50
     rounds: int = 8
 
 
-FAST = Config(every=(5,), n=4, length=8, batch=4, watched=2, steps=10, rounds=1)
+FAST = Config(every=(5,), n=4, length=8, batch_size=4, watched=2, steps=10, rounds=1)
 
 
 def run(cfg: Config) -> dict:
@@ -42,7 +43,9 @@ def run(cfg: Config) -> dict:
 
     def loss(params, sample):
         xs, ys = sample
-        _, states = unroll(cell, params["cell"], cell.initial_state(params["cell"], xs.shape[1:2]), xs)
+        _, states = unroll(
+            cell, params["cell"], cell.initial_state(params["cell"], xs.shape[1:2]), xs
+        )
         return task.loss(cell.read(params["cell"], states) @ params["w"], ys)
 
     def profile(params, xs, ys):
@@ -52,11 +55,15 @@ def run(cfg: Config) -> dict:
         return analysis.state_gradients(cell, params["cell"], state, xs, at_last, weight).log_total
 
     def time_constants(params, xs, ys):
-        gates = analysis.gate_values(cell, params["cell"], cell.initial_state(params["cell"], xs.shape[1:2]), xs)
+        gates = analysis.gate_values(
+            cell, params["cell"], cell.initial_state(params["cell"], xs.shape[1:2]), xs
+        )
         return analysis.time_constants(gates["f"])
 
     diagnostics = {
-        "radius": lambda params, xs, ys: analysis.recurrent_spectrum(params["cell"].w_h).spectral_radius,
+        "radius": lambda params, xs, ys: (
+            analysis.recurrent_spectrum(params["cell"].w_h).spectral_radius
+        ),
         "profile": profile,
         "time constants": time_constants,
     }
@@ -66,7 +73,7 @@ def run(cfg: Config) -> dict:
 
         def step(carry, key):
             params, state, seen = carry
-            xs, ys = task.sample(key, cfg.batch)
+            xs, ys = task.sample(key, cfg.batch_size)
             value, gradient = jax.value_and_grad(loss)(params, (xs, ys))
             if every:
                 seen = watch.update(seen, params, xs[:, : cfg.watched], ys[: cfg.watched])
@@ -86,7 +93,12 @@ def run(cfg: Config) -> dict:
             begin = time.perf_counter()
             jax.block_until_ready(train())
             times[every] = min(times[every], (time.perf_counter() - begin) / cfg.steps)
-    return {"config": asdict(cfg), "plain": times.pop(0), "every": list(times), "watched": list(times.values())}
+    return {
+        "config": asdict(cfg),
+        "plain": times.pop(0),
+        "every": list(times),
+        "watched": list(times.values()),
+    }
 
 
 def figure(result: dict):
@@ -94,7 +106,11 @@ def figure(result: dict):
         fig, ax = plt.subplots()
         ax.plot(result["every"], [t / result["plain"] for t in result["watched"]], "o-")
         ax.axhline(1, color="0.4", linestyle=":")
-        ax.set(xlabel="diagnosed at every $k$-th step", ylabel="time of a step / without monitor", xscale="log")
+        ax.set(
+            xlabel="diagnosed at every $k$-th step",
+            ylabel="time of a step / without monitor",
+            xscale="log",
+        )
     return fig
 
 

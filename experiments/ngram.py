@@ -1,7 +1,8 @@
 """The lecture's n-gram problems on a real text: sparsity, storage, incoherence, against n.
 
-For every order n: which share of the test text's n-grams and of their contexts was never seen in training,
-how many n-grams and bytes the model stores, the test perplexity under each smoothing, and a sample.
+For every order n: which share of the test text's n-grams and of their contexts was never seen in
+training, how many n-grams and bytes the model stores, the test perplexity under each smoothing, and
+a sample.
 """
 
 import json
@@ -13,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 
-from lmjax import data, evaluate, plot
+from lmjax import data, decoding, plot
 from lmjax.models import Params, ngram
 
 
@@ -46,14 +47,16 @@ def run(cfg: Config) -> dict:
         for name, estimate in methods.items():
             try:
                 model = ngram.index(estimate(counts))
-                perplexities[name].append(float(np.exp(-np.asarray(ngram.log_prob(model, text.test), float).mean())))
+                perplexities[name].append(
+                    float(np.exp(-np.asarray(ngram.log_prob(model, text.test), float).mean()))
+                )
             except ValueError:  # the text is too small for this method's discounts
                 perplexities[name].append(float("nan"))
         impossible = ~np.isfinite(ngram.log_prob(ngram.index(ngram.mle(counts)), text.test))
         result["impossible"].append(float(impossible.mean()))
         for key, stored in (("bytes", model), ("bytes_8bit", ngram.quantise(model))):
             result[key].append(sum(ngram.storage(stored).bytes))
-        ids = evaluate.generate(
+        ids = decoding.generate(
             ngram.ngram(size, order, eos=eos),
             Params((), (), model),
             [eos],
@@ -70,7 +73,10 @@ def run(cfg: Config) -> dict:
 def figure(result: dict):
     with plt.style.context(plot.STYLE):
         fig, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4))
-    shares = {"n-gram never seen": result["unseen_ngram"], "its first n-1 words never seen": result["unseen_context"]}
+    shares = {
+        "n-gram never seen": result["unseen_ngram"],
+        "its first n-1 words never seen": result["unseen_context"],
+    }
     plot.ngram_sparsity(shares, ax=left)
     plot.ngram_storage(result["ngrams"], result["bytes"], ax=middle)
     plot.ngram_perplexity(result["perplexity"], ax=right)
@@ -83,10 +89,15 @@ def main(cfg: Config = Config(), out: Path = Path("out/ngram")) -> None:
     result = json.loads((out / "ngram.json").read_text())
     figure(result).savefig(out / "ngram.png")
     for i, order in enumerate(result["config"]["orders"]):
-        scores = ", ".join(f"{name} {values[i]:.1f}" for name, values in result["perplexity"].items())
+        scores = ", ".join(
+            f"{name} {values[i]:.1f}" for name, values in result["perplexity"].items()
+        )
         whole, small = (result[key][i] / 1e6 for key in ("bytes", "bytes_8bit"))
         print(f"n = {order}: {whole:.1f} MB ({small:.1f} MB in 8 bits); perplexity {scores}")
-        print(f"  maximum likelihood: {result['impossible'][i]:.1%} of tokens have probability 0 or none")
+        print(
+            f"  maximum likelihood: {result['impossible'][i]:.1%} of tokens "
+            "have probability 0 or none"
+        )
         print(f"  {result['samples'][i]!r}")
 
 

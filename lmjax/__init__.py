@@ -3,7 +3,19 @@
 import importlib
 
 __version__ = "0.1.0"
-__all__ = ["analysis", "cell", "cells", "data", "evaluate", "heads", "interop", "models", "plot", "train"]
+__all__ = [
+    "analysis",
+    "cell",
+    "cells",
+    "data",
+    "decoding",
+    "heads",
+    "interop",
+    "metrics",
+    "models",
+    "plot",
+    "train",
+]
 
 
 def __getattr__(name: str):

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from lmjax import analysis, plot
+import lmjax.analysis as analysis
+import lmjax.plot as plot
 from lmjax.cell import recurrent_weights
 from lmjax.models import LanguageModel
 from lmjax.train import History, learning_curve
@@ -40,11 +41,12 @@ class Section(NamedTuple):
 
 
 def diagnose(subjects: list[Subject], ids: np.ndarray) -> tuple[list[Section], dict]:
-    """Study how gradients flow through trained models, on one stretch of text.
+    """Study how gradients flow through trained models, on one sequence of text.
 
     Args:
         subjects: the models, over one vocabulary.
-        ids: int `[N]`, the text they read, at least `LAG` + 2 tokens; the first few hundred are used.
+        ids: int `[N]`, the text they read, at least `LAG` + 2 tokens; the first few hundred are
+            used.
 
     Returns:
         The sections of a page, and the numbers its sentences state, by model.
@@ -56,7 +58,11 @@ def diagnose(subjects: list[Subject], ids: np.ndarray) -> tuple[list[Section], d
         raise ValueError(f"diagnose: at least {LAG + 2} tokens of text are needed, got {len(ids)}")
     numbers: dict[str, dict] = {subject.name: {} for subject in subjects}
     sections = [_training(subjects, numbers), _clipping(subjects, numbers)]
-    sections += [_spectrum(subjects, numbers), _lags(subjects, ids, numbers), _profile(subjects, ids, numbers)]
+    sections += [
+        _spectrum(subjects, numbers),
+        _lags(subjects, ids, numbers),
+        _profile(subjects, ids, numbers),
+    ]
     sections += [
         _map(subjects, ids, numbers),
         _contributions(subjects, ids, numbers),
@@ -74,7 +80,10 @@ def _training(subjects, numbers) -> Section | None:
     if not curves:
         return None
     best = ", ".join(f"{name} {numbers[name]['valid_perplexity']:.1f}" for name in curves)
-    text = f"Perplexity falls as tokens are read (training: a running mean). Best on the validation text: {best}."
+    text = (
+        "Perplexity falls as tokens are read (training: a running mean). "
+        f"Best on the validation text: {best}."
+    )
     return Section("Learning curves", text, (plot.data_uri(plot.learning_curves(curves)),))
 
 
@@ -88,7 +97,10 @@ def _clipping(subjects, numbers) -> Section | None:
         figures.append(_titled(plot.clip_timeline(norms, max_norm), name))
     if not figures:
         return None
-    text = "A gradient above the threshold keeps its direction and is scaled down to it. Clipped: " + "; ".join(said)
+    text = (
+        "A gradient above the threshold keeps its direction and is scaled down to it. Clipped: "
+        + "; ".join(said)
+    )
     return Section("Clip timeline", text + ".", tuple(figures))
 
 
@@ -100,7 +112,9 @@ def _spectrum(subjects, numbers) -> Section | None:
             if params is not None and (weights := recurrent_weights(params.cell)):
                 found = [analysis.recurrent_spectrum(w) for w in weights.values()]
                 spectra[when] = np.concatenate([np.ravel(s.eigenvalues) for s in found])
-                numbers[subject.name][f"spectral_radius_{when}"] = float(np.abs(spectra[when]).max())
+                numbers[subject.name][f"spectral_radius_{when}"] = float(
+                    np.abs(spectra[when]).max()
+                )
         if spectra:
             radii = " to ".join(f"{np.abs(values).max():.2f}" for values in spectra.values())
             said.append(f"{subject.name} {radii}")
@@ -108,8 +122,9 @@ def _spectrum(subjects, numbers) -> Section | None:
     if not figures:
         return None
     text = (
-        "Were the cell linear, a gradient l steps back would go with the l-th power of these numbers: inside the "
-        "unit circle it vanishes, outside it explodes. A gated cell has one matrix a gate, all of them shown. "
+        "Were the cell linear, a gradient l steps back would go with the l-th power of these "
+        "numbers: inside the unit circle it vanishes, outside it explodes. A gated cell has one "
+        "matrix a gate, all of them shown. "
         f"Spectral radius, before to after training: {'; '.join(said)}."
     )
     return Section("Eigenvalues of W_h", text, tuple(figures))
@@ -119,7 +134,9 @@ def _lags(subjects, ids, numbers) -> Section:
     profiles, said = {}, []
     for name, lm, params, *_ in subjects:
         xs = lm.embed(params.embed, jnp.asarray(ids[: LAG + STARTS * 8]))
-        jacobians = analysis.step_jacobians(lm.cell, params.cell, lm.cell.initial_state(params.cell), xs)
+        jacobians = analysis.step_jacobians(
+            lm.cell, params.cell, lm.cell.initial_state(params.cell), xs
+        )
         starts = np.linspace(0, len(xs) - LAG, STARTS).astype(int)
         norms = analysis.jacobian_product_norms(jacobians, starts=starts, max_lag=LAG)
         profiles[name] = np.asarray(norms.log)
@@ -127,8 +144,9 @@ def _lags(subjects, ids, numbers) -> Section:
         numbers[name]["log_jacobian_norm_at_lag"] = {str(LAG // 2): float(halfway)}
         said.append(f"{name} 10^{halfway / np.log(10):.1f}")
     text = (
-        f"How much of a change of the state at step j is left in the state at step i = j + l: Frobenius norm of the "
-        f"product of the steps' Jacobians, median and bands over {STARTS} starts. At lag {LAG // 2}: "
+        "How much of a change of the state at step j is left in the state at step i = j + l: "
+        "Frobenius norm of the product of the steps' Jacobians, median and bands over "
+        f"{STARTS} starts. At lag {LAG // 2}: "
         f"{'; '.join(said)}."
     )
     axes = plot.lag_profiles(profiles, ylabel=r"$\|\partial s_i/\partial s_j\|_F$")
@@ -152,8 +170,9 @@ def _profile(subjects, ids, numbers) -> Section:
         numbers[name]["log_loss_gradient_ratio"] = {str(back): ratio}
         said.append(f"{name} {np.exp(ratio):.2g}")
     text = (
-        f"How much the loss of the last step, J^(T), would change with the state of each earlier step: median over "
-        f"{STARTS} stretches of {length} tokens. {back} steps back it is this part of what it is at the last step: "
+        "How much the loss of the last step, J^(T), would change with the state of each earlier "
+        f"step: median over {STARTS} sequences of {length} tokens. {back} steps back it is this "
+        "part of what it is at the last step: "
         f"{'; '.join(said)}."
     )
     axes = plot.state_gradients(profiles, ylabel=r"$\|\partial J^{(T)}/\partial s_t\|$")
@@ -171,11 +190,18 @@ def _loss(lm, params):
 
 
 def _reading(subject, ids, weight=1.0):
-    """One stretch of `LAG` tokens as analysis takes it: `(cell, params, state, xs, loss, ys)`."""
+    """One sequence of `LAG` tokens as analysis takes it: `(cell, params, state, xs, loss, ys)`."""
     _, lm, params, *_ = subject
     xs, targets = lm.embed(params.embed, jnp.asarray(ids[:LAG])), jnp.asarray(ids[1 : LAG + 1])
     state = lm.cell.initial_state(params.cell)
-    return lm.cell, params.cell, state, xs, _loss(lm, params), (targets, jnp.broadcast_to(weight, LAG))
+    return (
+        lm.cell,
+        params.cell,
+        state,
+        xs,
+        _loss(lm, params),
+        (targets, jnp.broadcast_to(weight, LAG)),
+    )
 
 
 def _map(subjects, ids, numbers) -> Section:
@@ -187,11 +213,15 @@ def _map(subjects, ids, numbers) -> Section:
         numbers[subject.name]["loss_gradient_20_back"] = share
         said.append(f"{subject.name} {share:.2g}")
         figures.append(
-            _titled(plot.gradient_map(flow.log_norm, label=r"$\|\partial J_i/\partial s_j\|$"), subject.name)
+            _titled(
+                plot.gradient_map(flow.log_norm, label=r"$\|\partial J_i/\partial s_j\|$"),
+                subject.name,
+            )
         )
     text = (
-        "Every loss i against every state j before it. Along a row one sees how far back a single word's loss reaches. "
-        f"Median over all losses of what is left 20 steps back, relative to the loss's own step: {'; '.join(said)}."
+        "Every loss i against every state j before it. Along a row one sees how far back a single "
+        "word's loss reaches. Median over all losses of what is left 20 steps back, relative to "
+        f"the loss's own step: {'; '.join(said)}."
     )
     return Section("From every loss to every state", text, tuple(figures))
 
@@ -201,7 +231,8 @@ def _contributions(subjects, ids, numbers) -> Section | None:
     last = jnp.zeros(LAG).at[-1].set(1)
     for subject in subjects:
         shares = analysis.bptt_contributions(*_reading(subject, ids, last)).shares
-        for name, share in list(recurrent_weights(shares).items())[-1:]:  # of a stack, the top layer
+        # of a stack, the top layer
+        for name, share in list(recurrent_weights(shares).items())[-1:]:
             recent = float(np.sum(share[-10:]))
             numbers[subject.name]["share_of_last_10_steps"] = recent
             said.append(f"{subject.name} {recent:.0%}")
@@ -209,8 +240,9 @@ def _contributions(subjects, ids, numbers) -> Section | None:
     if not figures:
         return None
     text = (
-        "The gradient of the last loss with respect to W_h is a sum over steps; each bar is one step's share, and they "
-        f"sum to 1. The last ten of {LAG} steps account for: {'; '.join(said)}."
+        "The gradient of the last loss with respect to W_h is a sum over steps; each bar is one "
+        "step's share, and they sum to 1. "
+        f"The last ten of {LAG} steps account for: {'; '.join(said)}."
     )
     return Section("Backpropagation through time, laid open", text, tuple(figures))
 
@@ -220,7 +252,9 @@ def _truncation(subjects, ids, numbers) -> Section:
     for subject in subjects:
         bias = np.asarray(analysis.truncation_bias(*_reading(subject, ids), ks).relative_bias)
         curves[subject.name] = ks, bias
-        numbers[subject.name]["truncation_bias"] = dict(zip(map(str, ks), bias.tolist(), strict=True))
+        numbers[subject.name]["truncation_bias"] = dict(
+            zip(map(str, ks), bias.tolist(), strict=True)
+        )
         said.append(f"{subject.name} {bias[ks.index(10)]:.1%}")
     text = (
         "Were gradients to flow back k steps only, this part of the whole gradient of these "
@@ -245,7 +279,8 @@ def _gates(subjects, ids, numbers) -> Section | None:
     if not figures:
         return None
     text = (
-        "A gate unit at the upper left is nearly always open, at the lower right nearly always shut. Steps after which "
+        "A gate unit at the upper left is nearly always open, at the lower right nearly always "
+        "shut. Steps after which "
         f"the forget gates leave 1/e of a cell, median over units: {'; '.join(said)}."
     )
     return Section("Gates", text, tuple(figures))
@@ -260,9 +295,12 @@ def page(title: str, lead: str, sections: list[Section]) -> str:
     """Return a complete HTML page; every text is escaped, every figure is inside."""
     parts = []
     for section in sections:
-        figures = "".join(f'<img src="{uri}" alt="{escape(section.title)}">' for uri in section.figures)
+        figures = "".join(
+            f'<img src="{uri}" alt="{escape(section.title)}">' for uri in section.figures
+        )
         quotes = "".join(
-            f"<figure><figcaption>{escape(c)}</figcaption><pre>{escape(t)}</pre></figure>" for c, t in section.quotes
+            f"<figure><figcaption>{escape(c)}</figcaption><pre>{escape(t)}</pre></figure>"
+            for c, t in section.quotes
         )
         parts.append(
             f"<section><h2>{escape(section.title)}</h2><p>{escape(section.text)}</p>"
@@ -272,18 +310,14 @@ def page(title: str, lead: str, sections: list[Section]) -> str:
 
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 72rem; margin: 2rem auto;
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,
+initial-scale=1"> <title>{title}</title> <style> body {{ font: 16px/1.5 system-ui, sans-serif;
+color: #222; background: #fff; max-width: 72rem; margin: 2rem auto;
   padding: 0 1rem; }}
 h1, h2 {{ line-height: 1.2; }} h2 {{ margin-top: 2.5rem; }} p {{ max-width: 46rem; }}
 .figures {{ display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; }}
 img {{ max-width: 100%; height: auto; flex: 0 1 34rem; min-width: 0; }}
 figure {{ margin: 1rem 0; }} figcaption {{ font-weight: 600; }}
-pre {{ white-space: pre-wrap; overflow-wrap: anywhere; background: #f5f5f5; padding: 1rem; font-size: 0.9rem; }}
-</style></head>
-<body><h1>{title}</h1><p>{lead}</p>
-{body}
-</body></html>
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; background: #f5f5f5; padding: 1rem;
+font-size: 0.9rem; }} </style></head> <body><h1>{title}</h1><p>{lead}</p> {body} </body></html>
 """

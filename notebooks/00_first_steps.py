@@ -1,8 +1,10 @@
 # %% [markdown]
 # # First steps
 #
-# A language model predicts the next word: $P(x^{(t+1)} | x^{(t)}, \dots, x^{(1)})$. Here a recurrent one is
-# trained on the English prose that ships with Python, measured, asked for suggestions, and looked into.
+# A language model predicts the next word: $P(x^{(t+1)} | x^{(t)}, \dots, x^{(1)})$. Here a
+# recurrent one is trained on the English prose that ships with Python, measured, asked for
+# suggestions, and looked
+# into.
 
 # %%
 import os
@@ -11,16 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmjax import analysis, cells, data, evaluate, models, plot, train
-from lmjax.cell import unroll
+from lmjax import analysis, cells, data, decoding, metrics, models, plot, train
+from lmjax.unroll import unroll
 
 FAST = bool(os.environ.get("LMJAX_FAST"))  # small sizes, for the tests
 
 # %% [markdown]
 # ## A cell is a few functions
 #
-# `step` takes the state and one input to the next state, and nothing else; whatever does not need the
-# state (`encode`) runs before the loop over time, whatever only reads it (`read`) after. `unroll` is the loop.
+# `step` takes the state and one input to the next state, and nothing else; whatever does not need
+# the state (`encode`) runs before the loop over time, whatever only reads it (`read`) after.
+# `unroll`
+# is the loop.
 
 # %%
 cell = cells.lstm(3, 4)
@@ -31,18 +35,22 @@ print("h:", states.h.shape, "last:", np.round(final.h, 3))
 # %% [markdown]
 # ## A model and its perplexity
 #
-# The loss of step t is $J^{(t)} = -\log \hat y^{(t)}_{x_{t+1}}$; perplexity is $\exp$ of its mean over every
-# token of the test text. A model that knew only how frequent words are would score the unigram baseline.
+# The loss of step t is $J^{(t)} = -\log \hat y^{(t)}_{x_{t+1}}$; perplexity is $\exp$ of its mean
+# over every token of the test text. A model that knew only how frequent words are would score the
+# unigram
+# baseline.
 
 # %%
 corpus = data.stdlib()
 if FAST:
-    corpus = corpus._replace(train=corpus.train[:2000], valid=corpus.valid[:500], test=corpus.test[:500])
+    corpus = corpus._replace(
+        train=corpus.train[:2000], valid=corpus.valid[:500], test=corpus.test[:500]
+    )
 n = 8 if FAST else 128
 lm = models.recurrent(cells.lstm(n, n), vocab_size=len(corpus.vocab))
-run = train.fit(lm, corpus, jax.random.key(0), epochs=1 if FAST else 3, lanes=16, steps=32)
-print(evaluate.perplexity(lm, run.params, corpus.test, start=corpus.vocab.eos))
-print("unigram:", evaluate.unigram_perplexity(corpus.train, corpus.test, len(corpus.vocab)))
+run = train.fit(lm, corpus, jax.random.key(0), epochs=1 if FAST else 3, batch_size=16, bptt=32)
+print(metrics.perplexity(lm, run.params, corpus.test, start=corpus.vocab.eos))
+print("unigram:", metrics.unigram_perplexity(corpus.train, corpus.test, len(corpus.vocab)))
 plot.learning_curves({"lstm": train.learning_curve(run.history)})
 
 # %% [markdown]
@@ -51,24 +59,32 @@ plot.learning_curves({"lstm": train.learning_curve(run.history)})
 # %%
 vocab = corpus.vocab
 for text in ("return a", "if the"):
-    found = evaluate.suggest(lm, run.params, [vocab.eos, *vocab.encode(text)[:-1]])
+    found = decoding.suggest(lm, run.params, [vocab.eos, *vocab.encode(text)[:-1]])
     print(text, {vocab.symbols[i]: round(p, 3) for i, p in found})
-ids = evaluate.generate(lm, run.params, [vocab.eos], jax.random.key(1), length=30, top_p=0.9, exclude=(vocab.unk,))
+ids = decoding.generate(
+    lm, run.params, [vocab.eos], jax.random.key(1), length=30, top_p=0.9, exclude=(vocab.unk,)
+)
 print(vocab.decode(ids))
 
 # %% [markdown]
 # ## Does the gradient get through?
 #
-# The product of the steps' Jacobians, $\partial s_i / \partial s_j$, says how much of a change at step j is left
-# at step i. Beside the trained cell stands a vanilla RNN as it is before any training.
+# The product of the steps' Jacobians, $\partial s_i / \partial s_j$, says how much of a change at
+# step j is left at step i. Beside the trained cell stands a vanilla RNN as it is before any
+# training.
 
 # %%
 tokens = jnp.asarray(corpus.test[:200])
 rnn = models.recurrent(cells.rnn(n, n), vocab_size=len(vocab))
 profiles = {}
-for name, model, weights in (("lstm, trained", lm, run.params), ("rnn, untrained", rnn, rnn.init(jax.random.key(0)))):
+for name, model, weights in (
+    ("lstm, trained", lm, run.params),
+    ("rnn, untrained", rnn, rnn.init(jax.random.key(0))),
+):
     xs = model.embed(weights.embed, tokens)
-    jacobians = analysis.step_jacobians(model.cell, weights.cell, model.cell.initial_state(weights.cell), xs)
+    jacobians = analysis.step_jacobians(
+        model.cell, weights.cell, model.cell.initial_state(weights.cell), xs
+    )
     norms = analysis.jacobian_product_norms(jacobians, starts=jnp.arange(0, 100, 25), max_lag=100)
     profiles[name] = norms.log
 plot.lag_profiles(profiles)

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # N-gram language models
 #
-# A language model gives the probability of the next word. The first of the lecture's models counts: the
-# probability of a word after the $n-1$ words before it is how often they were seen together, divided by how
-# often the $n-1$ words were seen.
+# A language model gives the probability of the next word. The first of the lecture's models counts:
+# the probability of a word after the $n-1$ words before it is how often they were seen together,
+# divided by how often the $n-1$ words were seen.
 #
 # $$
 # P(w \mid \text{students opened their}) =
@@ -16,7 +16,7 @@ import os
 import jax
 import numpy as np
 
-from lmjax import data, evaluate, plot
+from lmjax import data, decoding, plot
 from lmjax.models import Params, ngram
 
 FAST = bool(os.environ.get("LMJAX_FAST"))  # small sizes, for the tests
@@ -33,23 +33,23 @@ counts = ngram.count(ids, 4, size=len(vocab), eos=vocab.eos)
 model = ngram.index(ngram.mle(counts))
 lm = ngram.ngram(len(vocab), 4, eos=vocab.eos)
 prompt = [vocab.eos, *vocab.encode("the students opened their")[:-1]]
-for word, p in evaluate.suggest(lm, Params((), (), model), prompt, count=2):
+for word, p in decoding.suggest(lm, Params((), (), model), prompt, count=2):
     print(f"P({vocab.symbols[word]} | students opened their) = {p:.2f}")
 
 # %% [markdown]
 # ## Two sparsity problems
 #
-# A word that was never seen after these three has probability 0. After three words that were never seen
-# together nothing can be said at all. In `lmjax` the first is a log-probability of $-\infty$, the second is no
-# number.
+# A word that was never seen after these three has probability 0. After three words that were never
+# seen together nothing can be said at all. In `lmjax` the first is a log-probability of $-\infty$,
+# the second is no number.
 
 # %%
 for text in ("the students opened their laptops", "the teachers closed their books"):
     print(text, np.asarray(ngram.log_prob(model, vocab.encode(text))).round(2))
 
 # %% [markdown]
-# Both are the rule, not the exception. Take a real text, and ask of each of its n-grams whether it occurs in
-# the training part.
+# Both are the rule, not the exception. Take a real text, and ask of each of its n-grams whether it
+# occurs in the training part.
 
 # %%
 if FAST:
@@ -64,14 +64,17 @@ order = 5
 counts = ngram.count(train, order, size=V, eos=eos)
 kn = ngram.index(ngram.modified_kneser_ney(counts, fallback=(0.5, 1, 1.5)))
 unseen = ngram.sparsity(kn, test)
-plot.ngram_sparsity({"never seen": unseen.unseen_ngram, "its first n-1 words never seen": unseen.unseen_context})
+plot.ngram_sparsity(
+    {"never seen": unseen.unseen_ngram, "its first n-1 words never seen": unseen.unseen_context}
+)
 
 # %% [markdown]
 # ## Remedies
 #
-# The lecture names two: add a small $\delta$ to every count (smoothing), and condition on fewer words where
-# the longer context was not seen (backoff). Interpolated Kneser-Ney smoothing does both at once, and takes for
-# a shorter context not how often a word was seen, but after how many different words.
+# The lecture names two: add a small $\delta$ to every count (smoothing), and condition on fewer
+# words where the longer context was not seen (backoff). Interpolated Kneser-Ney smoothing does both
+# at once, and takes for a shorter context not how often a word was seen, but after how many
+# different words.
 
 # %%
 methods = {
@@ -84,7 +87,9 @@ for n in range(1, order + 1):
     counted = ngram.count(train, n, size=V, eos=eos)
     for name, estimate in methods.items():
         model = ngram.index(estimate(counted))
-        perplexity[name].append(float(np.exp(-np.asarray(ngram.log_prob(model, test), float).mean())))
+        perplexity[name].append(
+            float(np.exp(-np.asarray(ngram.log_prob(model, test), float).mean()))
+        )
     total.append(sum(ngram.storage(model).bytes))
 plot.ngram_perplexity(perplexity)
 
@@ -108,13 +113,13 @@ for name, model in {"float32": kn, "8 bits": small}.items():
 # %% [markdown]
 # ## Incoherence
 #
-# What an n-gram model writes is surprisingly grammatical over a few words, and about nothing. A larger $n$
-# helps, until the model recites its training text.
+# What an n-gram model writes is surprisingly grammatical over a few words, and about nothing. A
+# larger $n$ helps, until the model recites its training text.
 
 # %%
 for n in (1, 2, 3, order):
     counted = ngram.count(train, n, size=V, eos=eos)
     model = ngram.index(ngram.modified_kneser_ney(counted, fallback=(0.5, 1, 1.5)))
     lm = ngram.ngram(V, n, eos=eos)
-    ids = evaluate.generate(lm, Params((), (), model), [eos], jax.random.key(1), length=40)
+    ids = decoding.generate(lm, Params((), (), model), [eos], jax.random.key(1), length=40)
     print(f"n = {n}: {symbols.decode(ids) if symbols else ids}\n")

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Gradients through time
 #
-# The lecture derives the gradient of a recurrent network as a sum over steps, and shows for the linear case
-# that its terms vanish. Here the sum is laid open, the proof is carried out in numbers, and then left behind:
-# for the cells in use, eigenvalues alone do not decide.
+# The lecture derives the gradient of a recurrent network as a sum over steps, and shows for the
+# linear case that its terms vanish. Here the sum is laid open, the proof is carried out in numbers,
+# and then left behind: for the cells in use, eigenvalues alone do not decide.
 
 # %%
 import os
@@ -38,35 +38,44 @@ rnn, lstm = build(cells.rnn(n, n)), build(cells.lstm(n, n, forget_bias=4.0))
 #
 # $$\frac{\partial J}{\partial W_h} = \sum_i \left. \frac{\partial J}{\partial W_h} \right|_{(i)}$$
 #
-# The multivariable chain rule lets $W_h$ be a different matrix at every step, and adds up. A step's *share* is
-# the length of its term along the sum: the shares add up to one, and a step that pulls the other way has a
-# negative one.
+# The multivariable chain rule lets $W_h$ be a different matrix at every step, and adds up. A step's
+# *share* is the length of its term along the sum: the shares add up to one, and a step that pulls
+# the other way has a negative one.
 
 # %%
 sums = analysis.bptt_contributions(*rnn)
 print(f"the shares of the {length} steps in dJ/dW_h add up to {sums.shares.w_h.sum():.6f}")
-print(f"{(sums.shares.w_h < 0).sum()} of them are negative; the largest is {sums.shares.w_h.max():.3f}")
+print(
+    f"{(sums.shares.w_h < 0).sum()} of them are negative; "
+    f"the largest is {sums.shares.w_h.max():.3f}"
+)
 plot.contribution_bars(sums.shares.w_h)
 
 # %% [markdown]
 # ## The linear case
 #
-# Without an activation $\partial h_i / \partial h_j = W_h^{\,i-j}$, and a gradient is a sum of modes
-# $c_k \lambda_k^\ell q_k$. With all $|\lambda_k| < 1$ every one of them dies. The expansion is exact: its sum
-# is the norm of the product of Jacobians.
+# Without an activation $\partial h_i / \partial h_j = W_h^{\,i-j}$, and a gradient is a sum of
+# modes $c_k \lambda_k^\ell q_k$. With all $|\lambda_k| < 1$ every one of them dies. The expansion
+# is exact: its sum is the norm of the product of Jacobians.
 
 # %%
 w_h = initial.spectral(0.9)(keys[3], n)
 lags = jnp.arange(length + 1)
 modes = analysis.linear_mode_decay(w_h, out, lags)
-print(f"largest eigenvalue {abs(modes.eigenvalues[0]):.3f}, condition of the eigenvectors {modes.condition:.1f}")
-print(f"after {length} steps the gradient is e^{modes.log_norm[-1]:.2f} of {jnp.exp(modes.log_norm[0]):.2f}")
+print(
+    f"largest eigenvalue {abs(modes.eigenvalues[0]):.3f}, "
+    f"condition of the eigenvectors {modes.condition:.1f}"
+)
+print(
+    f"after {length} steps the gradient is e^{modes.log_norm[-1]:.2f} "
+    f"of {jnp.exp(modes.log_norm[0]):.2f}"
+)
 plot.eigenvalues({"$W_h$": analysis.recurrent_spectrum(w_h).eigenvalues[0]})
 
 # %% [markdown]
-# Two things the proof does not say. A matrix need not have a basis of eigenvectors, and then there is no such
-# expansion. And "all eigenvalues below one" holds for large lags only: a matrix that is far from normal
-# lets the gradient grow first.
+# Two things the proof does not say. A matrix need not have a basis of eigenvectors, and then there
+# is no such expansion. And "all eigenvalues below one" holds for large lags only: a matrix that is
+# far from normal lets the gradient grow first.
 
 # %%
 defective = jnp.array([[0.9, 5.0], [0.0, 0.9]])
@@ -75,49 +84,65 @@ try:
 except ValueError as refusal:
     print(refusal)
 spectrum = analysis.recurrent_spectrum(defective)
-norms = analysis.jacobian_product_norms(jnp.broadcast_to(defective, (100, 2, 2)), ord=2, starts=jnp.array([0])).log
-print(f"spectral radius {spectrum.spectral_radius[0]:.2f}, departure from normality {spectrum.departure[0]:.2f}")
+norms = analysis.jacobian_product_norms(
+    jnp.broadcast_to(defective, (100, 2, 2)), ord=2, starts=jnp.array([0])
+).log
+print(
+    f"spectral radius {spectrum.spectral_radius[0]:.2f}, "
+    f"departure from normality {spectrum.departure[0]:.2f}"
+)
 print(f"norm of the power: e^{norms.max():.2f} at its largest, at lag {norms[0].argmax()}")
 plot.lag_profiles({"non-normal, radius 0.9": norms}, ylabel=r"$\|W_h^\ell\|$")
 
 # %% [markdown]
 # ## The non-linear case
 #
-# Now the Jacobian changes from step to step, $J_t = \mathrm{diag}(\phi'(z_t))\, W_h$, and the eigenvalues of
-# factors say nothing about those of their product. Two relu units that feed each other twice their value, and
-# inputs that let one at a time be active: every $J_t$ has the eigenvalues 0 and 0, and the gradient doubles at
-# each step.
+# Now the Jacobian changes from step to step, $J_t = \mathrm{diag}(\phi'(z_t))\, W_h$, and the
+# eigenvalues of factors say nothing about those of their product. Two relu units that feed each
+# other twice their value, and inputs that let one at a time be active: every $J_t$ has the
+# eigenvalues 0 and 0, and the gradient doubles at each step.
 
 # %%
 switch = cells.rnn(2, 2, activation=jax.nn.relu)
-params = switch.init(keys[3])._replace(w_x=jnp.eye(2), w_h=jnp.array([[0.0, 2.0], [2.0, 0.0]]), b=jnp.zeros(2))
+params = switch.init(keys[3])._replace(
+    w_x=jnp.eye(2), w_h=jnp.array([[0.0, 2.0], [2.0, 0.0]]), b=jnp.zeros(2)
+)
 alternating = jnp.where(jnp.arange(20)[:, None] % 2 == jnp.arange(2), 1.0, -1e9)
 jacobians = analysis.step_jacobians(switch, params, jnp.ones(2), alternating)
 radius = jnp.abs(jnp.linalg.eigvals(jacobians)).max()
 norms = analysis.jacobian_product_norms(jacobians, ord=2, starts=jnp.array([0])).log[0]
-print(f"largest eigenvalue of any J_t: {radius:.1f}; norm of the product of 20: 2^{norms[-1] / jnp.log(2):.0f}")
+print(
+    f"largest eigenvalue of any J_t: {radius:.1f}; "
+    f"norm of the product of 20: 2^{norms[-1] / jnp.log(2):.0f}"
+)
 
 # %% [markdown]
-# The other way round, a large $W_h$ need not make gradients explode: where the units are saturated the slope
-# $\phi'$ is small. Pascanu's bound uses the steepest unit of all on these inputs, so that a rate below one makes
-# vanishing certain and one above it decides nothing; the Lyapunov exponent is what becomes of it all in the end.
+# The other way round, a large $W_h$ need not make gradients explode: where the units are saturated
+# the slope $\phi'$ is small. Pascanu's bound uses the steepest unit of all on these inputs, so that
+# a rate below one makes vanishing certain and one above it decides nothing; the Lyapunov exponent
+# is what
+# becomes of it
+# all in the end.
 
 # %%
 for radius in (0.3, 1.2, 3.0):
     cell, params, state, *_ = build(cells.rnn(n, n, w_h=initial.spectral(radius)))
     for scale in (0.1, 10.0):
         bounds = analysis.pascanu_bounds(cell, params, state, scale * xs)
-        rate = analysis.lyapunov_spectrum(cell, params, state, scale * xs, key=keys[0], num_exponents=1)
+        rate = analysis.lyapunov_spectrum(
+            cell, params, state, scale * xs, key=keys[0], num_exponents=1
+        )
         print(
-            f"radius {radius}, inputs of {0.5 * scale:4}: |J_t| <= {bounds.rate:.2f}, vanishing is certain: "
-            f"{bounds.vanishes!s:5}, exponent {rate.exponents[0]:+.2f} +- {rate.standard_error[0]:.2f}"
+            f"radius {radius}, inputs of {0.5 * scale:4}: |J_t| <= {bounds.rate:.2f}, "
+            f"vanishing is certain: {bounds.vanishes!s:5}, "
+            f"exponent {rate.exponents[0]:+.2f} +- {rate.standard_error[0]:.2f}"
         )
 
 # %% [markdown]
 # ## Every loss and every state
 #
-# The whole picture is $\|\partial J_i / \partial h_j\|$ for all $i$ and $j$, here of the orthogonal vanilla
-# network. The tanh lets it vanish although $W_h$ itself keeps every norm.
+# The whole picture is $\|\partial J_i / \partial h_j\|$ for all $i$ and $j$, here of the orthogonal
+# vanilla network. The tanh lets it vanish although $W_h$ itself keeps every norm.
 
 # %%
 plot.gradient_map(analysis.state_gradient_map(*rnn).log_norm)
@@ -129,8 +154,10 @@ plot.gradient_map(analysis.state_gradient_map(*rnn).log_norm)
 plot.gradient_map(analysis.state_gradient_map(*lstm).log_norm)
 
 # %% [markdown]
-# By lag and relative to the diagonal, so that a small loss is not taken for a vanishing gradient. The LSTM is
-# said to carry its gradient along the cell $c_t$; cutting the way through $h$ shows how far that is true here.
+# By lag and relative to the diagonal, so that a small loss is not taken for a vanishing gradient.
+# The LSTM is said to carry its gradient along the cell $c_t$; cutting the way through $h$ shows how
+# far that is
+# true here.
 
 # %%
 bands = {
@@ -140,13 +167,15 @@ bands = {
         analysis.detach(lstm[0], "h"), *lstm[1:], max_lag=length - 1
     ).log_relative,
 }
-plot.lag_profiles(bands, ylabel=r"$\|\partial J_i/\partial h_j\| \,/\, \|\partial J_i/\partial h_i\|$")
+plot.lag_profiles(
+    bands, ylabel=r"$\|\partial J_i/\partial h_j\| \,/\, \|\partial J_i/\partial h_i\|$"
+)
 
 # %% [markdown]
 # ## What truncation misses
 #
-# Training on chunks cuts the sum after $k$ steps. Where gradients vanish little is lost, where they do not,
-# the truncated gradient is another one.
+# Training on chunks cuts the sum after $k$ steps. Where gradients vanish little is lost, where they
+# do not, the truncated gradient is another one.
 
 # %%
 ks = *(2**k for k in range(8) if 2**k < length), length

@@ -14,8 +14,9 @@ import lmjax
 from lmjax import analysis, cells, data, models, train
 from lmjax.analysis.spectrum import _modes
 from lmjax.cell import record, scan, unroll
-from lmjax.evaluate.generate import _advance, _sample
-from lmjax.evaluate.perplexity import _score
+from lmjax.decoding.prompt import advance
+from lmjax.decoding.sampling import _sample
+from lmjax.metrics.perplexity import _score
 from lmjax.models import ngram
 
 T, B, N = 6, 2, 3
@@ -81,10 +82,10 @@ ENTRIES = {  # name in the library -> (function, arguments)
     "unroll": lambda: on_cell(unroll),
     "scan": lambda: on_cell(scan),
     "record": lambda: on_cell(both_halves, batch=(B,)),
-    "start": lambda: (lambda key: train.start(LM, ADAM, key, B), KEY),
-    "step": lambda: (partial(train.step, LM, ADAM, reset=0.1), train.start(LM, ADAM, KEY, B), BATCH),
+    "init_state": lambda: (lambda key: train.init_state(LM, ADAM, key, B), KEY),
+    "step": lambda: (partial(train.step, LM, ADAM, reset=0.1), train.init_state(LM, ADAM, KEY, B), BATCH),
     "_score": lambda: (*on_text(_score), BATCH),
-    "_advance": lambda: (*on_text(_advance), IDS),
+    "advance": lambda: (*on_text(advance), IDS),
     "_sample": lambda: (*on_text(_sample, batch=(), **SAMPLING), KEY),
     "log_prob": lambda: on_ngram(ngram.log_prob),
     "matches": lambda: on_ngram(ngram.matches),

@@ -1,8 +1,38 @@
-"""The gradient through time of any recurrent cell: pure functions of `(cell, params, state, xs)`."""
+"""The gradient through time of any cell: pure functions of `(cell, params, state, xs)`."""
 
 from lmjax.analysis.bptt import Contributions, bptt_contributions
 from lmjax.analysis.clipping import ClipState, clip_by_global_norm
-from lmjax.analysis.flow import (
+from lmjax.analysis.exploding import Descent, descend, error_surface, toy_error
+from lmjax.analysis.gates import (
+    Horizon,
+    Saturation,
+    gate_saturation,
+    gate_values,
+    memory_horizon,
+    time_constants,
+)
+from lmjax.analysis.jacobian import step_jacobians
+from lmjax.analysis.jacobian_products import (
+    NormProbes,
+    SingularValues,
+    jacobian_norm_probes,
+    jacobian_product_norms,
+    product_log_singular_values,
+)
+from lmjax.analysis.lyapunov import LyapunovSpectrum, lyapunov_spectrum
+from lmjax.analysis.monitor import Monitor, MonitorState, monitor
+from lmjax.analysis.routes import detach
+from lmjax.analysis.scaled import Scaled
+from lmjax.analysis.spectrum import (
+    LinearModes,
+    PascanuBounds,
+    RecurrentSpectrum,
+    linear_mode_decay,
+    pascanu_bounds,
+    recurrent_spectrum,
+)
+from lmjax.analysis.truncation import TruncationBias, truncation_bias
+from lmjax.analysis.vanishing import (
     GradientBand,
     GradientMap,
     StateGradients,
@@ -13,29 +43,6 @@ from lmjax.analysis.flow import (
     state_gradient_map,
     state_gradients,
 )
-from lmjax.analysis.gates import Horizon, Saturation, gate_saturation, gate_values, memory_horizon, time_constants
-from lmjax.analysis.jacobian import step_jacobians
-from lmjax.analysis.lyapunov import LyapunovSpectrum, lyapunov_spectrum
-from lmjax.analysis.monitor import Monitor, MonitorState, monitor
-from lmjax.analysis.paths import detach
-from lmjax.analysis.products import (
-    NormProbes,
-    SingularValues,
-    jacobian_norm_probes,
-    jacobian_product_norms,
-    product_log_singular_values,
-)
-from lmjax.analysis.scaled import Scaled
-from lmjax.analysis.spectrum import (
-    LinearModes,
-    PascanuBounds,
-    RecurrentSpectrum,
-    linear_mode_decay,
-    pascanu_bounds,
-    recurrent_spectrum,
-)
-from lmjax.analysis.surface import Descent, descend, error_surface, toy_error
-from lmjax.analysis.truncation import TruncationBias, truncation_bias
 
 __all__ = [
     "ClipState",

@@ -10,14 +10,13 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
-from lmjax.analysis.flow import total_gradients
 from lmjax.analysis.scaled import add, log_norm, rescale
 from lmjax.analysis.trajectory import direct_gradients, step_loss, trajectory
+from lmjax.analysis.vanishing import total_gradients
 from lmjax.analysis.weights import pullback_log_norms
-from lmjax.cell import _split
 from lmjax.jaxprs import depends
-from lmjax.maps import join
 from lmjax.precision import full_precision
+from lmjax.tree import combine, partition
 
 __all__ = ["Contributions", "bptt_contributions"]
 
@@ -26,7 +25,7 @@ TOGETHER = 8  # steps whose contributions are measured together
 
 
 class Contributions(NamedTuple):
-    """The gradient of L = sum_t l_t as a sum over steps, dL/dtheta = sum_t g_t, leaf by leaf of the parameters."""
+    """The gradient of L = sum_t l_t as a sum over steps, dL/dtheta = sum_t g_t, leaf by leaf."""
 
     gradient: Any  # dL/dtheta, like the parameters
     log_norms: Any  # ln || g_t || of each leaf   [T]
@@ -38,15 +37,18 @@ class Contributions(NamedTuple):
 def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contributions:
     """Return the gradient of the parameters, and what each step contributes to it.
 
-        dL/dtheta = sum_t g_t,    g_t = dL/dtheta |_(t):  theta as encode, step and loss use it at time t
+        dL/dtheta = sum_t g_t,    g_t = dL/dtheta |_(t):  theta as encode, step and loss use it at
+        time t
 
-    A share is the part of the gradient that a step accounts for: negative where the step pulls the other
-    way. Memory is that of the gradient and the states: a g_t that is an outer product is never formed, another
-    is reduced to its norm at once, and <g_t, G> is a forward derivative in direction G.
+    A share is the part of the gradient that a step accounts for: negative where the step pulls the
+    other way. Memory is that of the gradient and the states: a g_t that is an outer product is
+    never formed, another is reduced to its norm at once, and <g_t, G> is a forward derivative in
+    direction G.
 
     Args:
         cell: the recurrence; `encode` must treat the steps independently of each other.
-        params: its parameters; the loss may have parameters of its own among them, or share them (tied).
+        params: its parameters; the loss may have parameters of its own among them, or share them
+            (tied).
         state: s_0, one sequence or a batch.
         xs: inputs `[T, ...]` or `[T, B, ...]`.
         loss: `params, s_t, y_t -> l_t`, of one step; what it returns is summed. Static under jit.
@@ -54,14 +56,15 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
         mask: bool `[T]` or `[T, B]`; a padded step contributes nothing.
 
     Returns:
-        `Contributions`, each like the parameters with None for an integer leaf. A leaf whose gradient is
-        zero has shares of zero.
+        `Contributions`, each like the parameters with None for an integer leaf. A leaf whose
+        gradient is zero has shares of zero.
 
     >>> from lmjax.cell import Cell
     >>> cell = Cell(init=None, initial_state=None, step=lambda p, h, x: p["a"] * h + x)
     >>> last = lambda p, h, weight: weight * h                          # L = h_3 = a^2 + a + 1
-    >>> sums = bptt_contributions(cell, {"a": 0.5}, jnp.zeros(()), jnp.ones(3), last, jnp.array([0.0, 0.0, 1.0]))
-    >>> float(sums.gradient["a"]), sums.shares["a"].tolist()            # dL/da = a h_1 + h_2 = 0.5 + 1.5
+    >>> params, weights = {"a": 0.5}, jnp.array([0.0, 0.0, 1.0])
+    >>> sums = bptt_contributions(cell, params, jnp.zeros(()), jnp.ones(3), last, weights)
+    >>> float(sums.gradient["a"]), sums.shares["a"].tolist()     # dL/da = a h_1 + h_2 = 0.5 + 1.5
     (2.0, [0.0, 0.25, 0.75])
 
     References: Werbos (1990); Assaf and Schumann (2019) for itemising the sum.
@@ -70,20 +73,22 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
     losses, direct = direct_gradients(loss, params, run.states, ys, mask)
     losses = jnp.sum(losses, axis=range(1, losses.ndim))
     cts, exponents = total_gradients(run, losses, direct)
-    theta, theta_int = _split(params)
+    theta, theta_int = partition(params)
     of_t = (run.previous, run.states, xs, ys, mask)
 
     def made(theta, at_t):
         """The state that step t makes of s_{t-1} and x_t."""
         previous, _, x, _, valid = at_t
-        params = join(theta, theta_int)
+        params = combine(theta, theta_int)
         inputs = cell.encode(params, jax.tree.map(lambda leaf: leaf[None], x))
-        return _split(run.step((params, run.params[1]), previous, jax.tree.map(lambda v: v[0], inputs), valid))[0]
+        return partition(
+            run.step((params, run.params[1]), previous, jax.tree.map(lambda v: v[0], inputs), valid)
+        )[0]
 
     def lost(theta, at_t):
         """The loss at t, as read from s_t."""
         _, state, _, y, valid = at_t
-        return jnp.sum(step_loss(loss)(join(theta, theta_int), state, y, valid))
+        return jnp.sum(step_loss(loss)(combine(theta, theta_int), state, y, valid))
 
     def both(theta):
         return jax.vmap(lambda at_t: (made(theta, at_t), lost(theta, at_t)))(of_t)
@@ -94,18 +99,25 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
     def log_norms(at_t):
         of_t, ct, exponent = at_t
         one, zero = jnp.ones((), losses.dtype), jnp.zeros_like(exponent)
-        pull_made, pull_lost = (jax.vjp(lambda theta, f=f: f(theta, of_t), theta)[1] for f in (made, lost))
+        pull_made, pull_lost = (
+            jax.vjp(lambda theta, f=f: f(theta, of_t), theta)[1] for f in (made, lost)
+        )
 
         def norm(in_made, in_lost, of_made, of_lost, made, lost):
             if in_made and in_lost:
                 return log_norm(*add(rescale(made, exponent), rescale(lost, zero)))
             return of_lost if in_lost else of_made
 
-        norms = pullback_log_norms(pull_made, ct, exponent)[0], pullback_log_norms(pull_lost, one, zero)[0]
+        norms = (
+            pullback_log_norms(pull_made, ct, exponent)[0],
+            pullback_log_norms(pull_lost, one, zero)[0],
+        )
         return jax.tree.map(norm, in_made, in_lost, *norms, *pull_made(ct), *pull_lost(one))
 
     per_step = lambda x, like: x.reshape(-1, *[1] * (like.ndim - 1))
-    plain = jax.tree.map(lambda ct: ct * per_step(jnp.ldexp(jnp.ones((), ct.dtype), exponents), ct), cts)
+    plain = jax.tree.map(
+        lambda ct: ct * per_step(jnp.ldexp(jnp.ones((), ct.dtype), exponents), ct), cts
+    )
     (gradient,) = jax.vjp(both, theta)[1]((plain, jnp.ones_like(losses)))
     leaves, tree = jax.tree.flatten(theta)
 
@@ -118,18 +130,21 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
         through_state = jax.tree.reduce(jnp.add, jax.tree.map(inner, cts, states))
         power = lambda e: jnp.ldexp(jnp.ones((), direction.dtype), e - exponent)
         squared = jnp.sum(direction**2)
-        share = (through_state * power(exponents) + losses * power(0)) / jnp.where(squared == 0, 1, squared)
-        return jnp.where(squared == 0, 0, share)
+        share = through_state * power(exponents) + losses * power(0)
+        return jnp.where(squared == 0, 0, share / jnp.where(squared == 0, 1, squared))
 
     each = [shares(k, g) for k, g in enumerate(jax.tree.leaves(gradient))]
     return Contributions(
-        gradient, lax.map(log_norms, (of_t, cts, exponents), batch_size=TOGETHER), jax.tree.unflatten(tree, each)
+        gradient,
+        lax.map(log_norms, (of_t, cts, exponents), batch_size=TOGETHER),
+        jax.tree.unflatten(tree, each),
     )
 
 
 def _reads(f, theta, of_first):
     """Which leaves a function of one step reads."""
     leaves, tree = jax.tree.flatten(theta)
-    jaxpr = jax.make_jaxpr(lambda *leaves: f(jax.tree.unflatten(tree, leaves), of_first))(*leaves).jaxpr
+    of_leaves = lambda *leaves: f(jax.tree.unflatten(tree, leaves), of_first)
+    jaxpr = jax.make_jaxpr(of_leaves)(*leaves).jaxpr
     out = [v for v in jaxpr.outvars if isinstance(v, core.Var)]
     return jax.tree.unflatten(tree, [not depends(jaxpr, [v]).isdisjoint(out) for v in jaxpr.invars])

@@ -11,7 +11,8 @@ import optax
 
 __all__ = ["NORM_EDGES", "ClipState", "clip_by_global_norm"]
 
-NORM_EDGES = 10.0 ** np.linspace(-6, 6, 25)  # bins of the histogram: half decades, open at both ends
+# bins of the histogram: half decades, open at both ends
+NORM_EDGES = 10.0 ** np.linspace(-6, 6, 25)
 
 
 class ClipState(NamedTuple):
@@ -22,7 +23,7 @@ class ClipState(NamedTuple):
     nonfinite: jax.Array  # []  of these, with an inf or a NaN in them, replaced by zero
     norm: jax.Array  # []  ||g|| of the last update as it came in
     clipped_norm: jax.Array  # []  ||g|| of the last update as it went out
-    histogram: jax.Array  # [26]  updates by ||g||, the finite ones: below, between and above NORM_EDGES
+    histogram: jax.Array  # [26]  finite updates by ||g||: below, between and above NORM_EDGES
 
 
 def clip_by_global_norm(max_norm: chex.Numeric) -> optax.GradientTransformation:
@@ -30,14 +31,16 @@ def clip_by_global_norm(max_norm: chex.Numeric) -> optax.GradientTransformation:
 
         g <- g max_norm / ||g||   if ||g|| > max_norm
 
-    The norm is taken as ||g|| = m ||g / m|| with m = max |g|, so no square overflows or underflows: a finite
-    float32 gradient of 1e20 comes out with norm `max_norm`, and one of 1e-23 has norm 1e-23.
-    A gradient with an inf or a NaN has no direction to keep: it becomes a zero update and is counted.
+    The norm is taken as ||g|| = m ||g / m|| with m = max |g|, so no square overflows or underflows:
+    a finite float32 gradient of 1e20 comes out with norm `max_norm`, and one of 1e-23 has norm
+    1e-23. A gradient with an inf or a NaN has no direction to keep: it becomes a zero update and is
+    counted.
 
     It stands where `optax.clip_by_global_norm` would, in `optax.chain` and `optax.MultiSteps`.
 
     Args:
-        max_norm: largest norm that passes unchanged; `jnp.inf` only watches (and zeroes the non-finite).
+        max_norm: largest norm that passes unchanged; `jnp.inf` only watches (and zeroes the
+            non-finite).
 
     Returns:
         An optax transformation whose state is a `ClipState`.
@@ -72,7 +75,9 @@ def clip_by_global_norm(max_norm: chex.Numeric) -> optax.GradientTransformation:
         finite = jnp.isfinite(largest)  # NaN if any entry is
         m = jnp.clip(largest, tiny, 1 / tiny)  # both m and 1 / m are normal numbers
         unit = jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, dtype)) / m, updates)
-        r = jnp.sqrt(sum((jnp.sum(jnp.abs(u) ** 2) for u in jax.tree.leaves(unit)), jnp.zeros((), dtype)))
+        r = jnp.sqrt(
+            sum((jnp.sum(jnp.abs(u) ** 2) for u in jax.tree.leaves(unit)), jnp.zeros((), dtype))
+        )
         norm = m * r
         clip = norm > max_norm
 

@@ -27,12 +27,13 @@ def gate_values(cell: Cell, params, state, xs, *, mask=None) -> dict[str, jax.Ar
     """Return every gate of a cell at every step, by its name in the lecture's equations.
 
     Args:
-        cell: a cell that names its gates (`Cell.gates`): LSTM i, f, o; GRU z, r and f = 1 - z; a `stack`
-            of such cells, whose names then start with the layer: "0.f".
+        cell: a cell that names its gates (`Cell.gates`): LSTM i, f, o; GRU z, r and f = 1 - z; a
+            `stack` of such cells, whose names then start with the layer: "0.f".
         params: the cell's parameters.
         state: s_0.
         xs: inputs `[T, ...]` or `[T, B, ...]`.
-        mask: bool `[T]` or `[T, B]`; at a padded step the gates are not defined, so hand the same mask on.
+        mask: bool `[T]` or `[T, B]`; at a padded step the gates are not defined, so hand the same
+            mask on.
 
     Returns:
         `{name: [T, ..., n]}`.
@@ -96,8 +97,8 @@ def time_constants(f, *, mask=None) -> jax.Array:
 
         prod_t f_t = exp(-T / tau),    tau = -1 / mean_t log f_t
 
-    The product of the gates is what a cell's content is multiplied by (f of an LSTM, 1 - z of a GRU), so
-    its geometric mean counts: a gate that closes once forgets.
+    The product of the gates is what a cell's content is multiplied by (f of an LSTM, 1 - z of a
+    GRU), so its geometric mean counts: a gate that closes once forgets.
 
     Args:
         f: values of a forget gate `[T, ..., n]`, the "f" of `gate_values`.
@@ -127,8 +128,8 @@ def memory_horizon(log_norms, *, fraction: float = 0.01) -> Horizon:
         lag = min { l : norm_l < fraction norm_0 },      log norm_l ~ a - l / tau   (least squares)
 
     Args:
-        log_norms: natural log-norms `[..., lags]`, lag 0 first; NaN where there is no such lag, which
-            counts for nothing, and -inf for an exact zero, which is under every fraction.
+        log_norms: natural log-norms `[..., lags]`, lag 0 first; NaN where there is no such lag,
+            which counts for nothing, and -inf for an exact zero, which is under every fraction.
         fraction: between 0 and 1; 0.5 gives the half-life.
 
     Raises:
@@ -144,7 +145,9 @@ def memory_horizon(log_norms, *, fraction: float = 0.01) -> Horizon:
     lags = jnp.arange(log_norms.shape[-1], dtype=log_norms.dtype)
     under = log_norms < log_norms[..., :1] + jnp.log(fraction)
     finite = jnp.isfinite(log_norms)
-    mean = lambda x: jnp.sum(jnp.where(finite, x, 0), -1, keepdims=True) / jnp.sum(finite, -1, keepdims=True)
+    mean = lambda x: (
+        jnp.sum(jnp.where(finite, x, 0), -1, keepdims=True) / jnp.sum(finite, -1, keepdims=True)
+    )
     from_mean = lags - mean(lags)
     slope = mean(from_mean * jnp.where(finite, log_norms, 0)) / mean(from_mean**2)
     return Horizon(

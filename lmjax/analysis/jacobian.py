@@ -10,8 +10,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from lmjax.analysis.trajectory import trajectory
-from lmjax.cell import _split
 from lmjax.precision import full_precision
+from lmjax.tree import partition
 
 __all__ = ["step_jacobians"]
 
@@ -21,10 +21,10 @@ __all__ = ["step_jacobians"]
 def step_jacobians(cell, params, state, xs, *, mask=None, chunk: int | None = None) -> jax.Array:
     """Return the Jacobian of every step, J_t = ds_t/ds_{t-1}.
 
-    The state is flattened as `jax.flatten_util.ravel_pytree` does: leaf after leaf in the order of its
-    pytree (fields of a NamedTuple as declared, keys of a dict sorted, layers of a stack bottom up), each
-    leaf row-major. Integer leaves have no derivative and are left out. Of one sequence; for a batch,
-    `jax.vmap` over states and inputs.
+    The state is flattened as `jax.flatten_util.ravel_pytree` does: leaf after leaf in the order of
+    its pytree (fields of a NamedTuple as declared, keys of a dict sorted, layers of a stack bottom
+    up), each leaf row-major. Integer leaves have no derivative and are left out. Of one sequence;
+    for a batch, `jax.vmap` over states and inputs.
 
     Args:
         cell: the recurrence.
@@ -43,11 +43,15 @@ def step_jacobians(cell, params, state, xs, *, mask=None, chunk: int | None = No
     [[[0.5]], [[0.5]]]
     """
     run = trajectory(cell, params, state, xs, mask)
-    flat, unravel = ravel_pytree(_split(state)[0])
+    flat, unravel = ravel_pytree(partition(state)[0])
     basis = jax.vmap(unravel)(jnp.eye(len(flat), dtype=flat.dtype))
 
     def jacobian(at_t):
         columns = jax.tree.leaves(jax.vmap(run.pushforward(at_t))(basis))
         return jnp.concatenate([leaf.reshape(len(flat), -1) for leaf in columns], axis=1).T
 
-    return jax.vmap(jacobian)(run.steps) if chunk is None else lax.map(jacobian, run.steps, batch_size=chunk)
+    return (
+        jax.vmap(jacobian)(run.steps)
+        if chunk is None
+        else lax.map(jacobian, run.steps, batch_size=chunk)
+    )

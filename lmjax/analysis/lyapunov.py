@@ -11,8 +11,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from lmjax.analysis.trajectory import trajectory
-from lmjax.cell import _split
 from lmjax.precision import full_precision
+from lmjax.tree import partition
 
 __all__ = ["LyapunovSpectrum", "lyapunov_spectrum"]
 
@@ -21,10 +21,10 @@ class LyapunovSpectrum(NamedTuple):
     """The k largest Lyapunov exponents of a run, in nats a step."""
 
     exponents: jax.Array  # [k]
-    standard_error: jax.Array  # [k]  from the means of batches of steps, which allows for correlation in time
+    standard_error: jax.Array  # [k]  from means of batches of steps: they may be correlated
     local: jax.Array  # [T, k]  ln |R_ii| of each step; their mean after the burn-in is the exponent
     kaplan_yorke: jax.Array  # []  dimension; NaN where more than k exponents are needed to tell
-    entropy_bound: jax.Array  # []  sum of the positive exponents, which bounds the entropy rate from above
+    entropy_bound: jax.Array  # []  of the entropy rate: the sum of the positive exponents
 
 
 @partial(jax.jit, static_argnames=("cell", "num_exponents", "burn_in"))
@@ -47,7 +47,8 @@ def lyapunov_spectrum(
         xs: inputs `[T, ...]`.
         key: draws the first directions Q_0.
         num_exponents: k, default all S of them.
-        burn_in: number of first steps in which the directions and the state settle, left out of the means.
+        burn_in: number of first steps in which the directions and the state settle, left out of the
+            means.
         mask: bool `[T]`; a padded step counts for nothing.
 
     Raises:
@@ -59,16 +60,20 @@ def lyapunov_spectrum(
     >>> bool(abs(lyapunov_spectrum(*run, key=jax.random.key(0)).exponents[0] - jnp.log(2)) < 0.01)
     True
 
-    References: Benettin, Galgani, Giorgilli and Strelcyn (1980); Kaplan and Yorke (1979); Pesin (1977);
-    Engelken, Wolf and Abbott (2023).
+    References: Benettin, Galgani, Giorgilli and Strelcyn (1980); Kaplan and Yorke (1979); Pesin
+    (1977); Engelken, Wolf and Abbott (2023).
     """
-    flat, unravel = ravel_pytree(_split(state)[0])
+    flat, unravel = ravel_pytree(partition(state)[0])
     size, length = len(flat), len(jax.tree.leaves(xs)[0])
     count = size if num_exponents is None else num_exponents
     if not 1 <= count <= size:
-        raise ValueError(f"lyapunov_spectrum: num_exponents must be in 1..S = {size}, got {num_exponents}")
+        raise ValueError(
+            f"lyapunov_spectrum: num_exponents must be in 1..S = {size}, got {num_exponents}"
+        )
     if not 0 <= burn_in < length:
-        raise ValueError(f"lyapunov_spectrum: burn_in must be in 0..T - 1 = {length - 1}, got {burn_in}")
+        raise ValueError(
+            f"lyapunov_spectrum: burn_in must be in 0..T - 1 = {length - 1}, got {burn_in}"
+        )
     run = trajectory(cell, params, state, xs, mask)
 
     def body(q, step):
@@ -81,12 +86,16 @@ def lyapunov_spectrum(
     counted = jnp.ones(length - burn_in, bool) if mask is None else mask[burn_in:]
     exponents, standard_error = _mean(local[burn_in:], counted)
     return LyapunovSpectrum(
-        exponents, standard_error, local, _kaplan_yorke(exponents, size), jnp.sum(jnp.maximum(exponents, 0))
+        exponents,
+        standard_error,
+        local,
+        _kaplan_yorke(exponents, size),
+        jnp.sum(jnp.maximum(exponents, 0)),
     )
 
 
 def _mean(x, counted):
-    """Mean over the counted steps, and its standard error from about sqrt(T) batches of consecutive steps."""
+    """Mean over the counted steps, and its standard error from about sqrt(T) batches of steps."""
     length = len(x)
     batches = max(2, int(length**0.5))
     of_step = jnp.arange(length) * batches // length
@@ -100,7 +109,7 @@ def _mean(x, counted):
 
 
 def _kaplan_yorke(exponents, size):
-    """The dimension D = j + (lambda_1 + ... + lambda_j) / |lambda_{j+1}|, j the last with a sum not below 0."""
+    """D = j + (lambda_1 + ... + lambda_j) / |lambda_{j+1}|, j the last with a sum not below 0."""
     ordered = -jnp.sort(-exponents)
     sums = jnp.cumsum(ordered)
     j = jnp.sum(sums >= 0)

@@ -14,7 +14,7 @@ class MonitorState(NamedTuple):
     """The last values a monitor has taken."""
 
     calls: jax.Array  # []  how often `update` was called
-    taken: jax.Array  # []  the call, counted from 0, at which `values` were taken; -1 before the first
+    taken: jax.Array  # []  the call, from 0 on, at which `values` were taken; -1 before any
     values: dict[str, Any]  # by name; zeros before the first
 
 
@@ -26,15 +26,16 @@ class Monitor(NamedTuple):
 
 
 def monitor(diagnostics: Mapping[str, Callable], *, every: int) -> Monitor:
-    """Return a monitor that evaluates some diagnostics at every k-th call and keeps the last values.
+    """Return a monitor that evaluates diagnostics at every k-th call and keeps the last values.
 
-    The other calls cost a comparison: `lax.cond` does not evaluate the branch it does not take (under
-    `vmap` it does, so map the values, not the monitor). Put the state into the carry of the training
-    scan, or beside the optimiser's, and read `values` whenever `taken` has moved.
+    The other calls cost a comparison: `lax.cond` does not evaluate the branch it does not take
+    (under `vmap` it does, so map the values, not the monitor). Put the state into the carry of the
+    training scan, or beside the optimiser's, and read `values` whenever `taken` has moved.
 
     Args:
-        diagnostics: functions by name, each given what `update` is given, e.g. `(params, state, batch)`;
-            each returns a pytree of arrays whose shapes depend on its arguments' shapes alone.
+        diagnostics: functions by name, each given what `update` is given, e.g. `(params, state,
+            batch)`; each returns a pytree of arrays whose shapes depend on its arguments' shapes
+            alone.
         every: k; the first call is evaluated, then every k-th.
 
     Returns:
@@ -53,7 +54,10 @@ def monitor(diagnostics: Mapping[str, Callable], *, every: int) -> Monitor:
     [1.0, 1.0, 3.0, 3.0]
     """
     if every < 1 or not diagnostics:
-        raise ValueError(f"monitor: every must be at least 1 and diagnostics not empty, got {every=}, {diagnostics=}")
+        raise ValueError(
+            "monitor: every must be at least 1 and diagnostics not empty, "
+            f"got {every=}, {diagnostics=}"
+        )
     diagnostics = dict(diagnostics)
 
     def take(*args):
@@ -65,7 +69,9 @@ def monitor(diagnostics: Mapping[str, Callable], *, every: int) -> Monitor:
 
     def update(state: MonitorState, *args) -> MonitorState:
         due = state.calls % every == 0
-        values = lax.cond(due, lambda old, *args: take(*args), lambda old, *args: old, state.values, *args)
+        values = lax.cond(
+            due, lambda old, *args: take(*args), lambda old, *args: old, state.values, *args
+        )
         return MonitorState(state.calls + 1, jnp.where(due, state.calls, state.taken), values)
 
     return Monitor(init, update)

@@ -1,4 +1,4 @@
-"""Numbers whose range is that of an integer exponent: norms that neither vanish nor overflow by rounding."""
+"""Numbers with an integer exponent of their own: norms that neither underflow nor overflow."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Scaled(NamedTuple):
     def log(self):
         """Natural logarithms `[...]`; -inf for an exact zero.
 
-        Float64 in NumPy, for float32 numbers near -4000 are 2.4e-4 apart; under jit, where NumPy cannot be,
-        the widest float that JAX has enabled.
+        Float64 in NumPy, for float32 numbers near -4000 are 2.4e-4 apart; under jit, where NumPy
+        cannot be, the widest float that JAX has enabled.
         """
         if isinstance(self.mantissa, jax.core.Tracer):
             wide = jnp.result_type(float)
@@ -41,7 +41,7 @@ class Scaled(NamedTuple):
 
 
 def rescale(x, exponent, batch: int = 0):
-    """Return the same tree of numbers x 2^exponent, the largest |mantissa| of each batch entry in [1/2, 1).
+    """Return the same numbers x 2^exponent, the largest |mantissa| of each batch entry in [1/2, 1).
 
     Multiplying by a power of two rounds nothing. An infinity or NaN is left as it is.
 
@@ -65,7 +65,7 @@ def add(x, y):
 
 
 def log_norm(x, exponent=0, batch: int = 0):
-    """Return the natural log of the 2-norm of each batch entry of the tree x 2^exponent, without under- or overflow."""
+    """Return the natural log of the 2-norm of each batch entry of the tree x 2^exponent."""
     x, exponent = rescale(x, jnp.asarray(exponent, jnp.int32), batch)
     return log_norm_of_rescaled(x, exponent, batch)
 
@@ -79,7 +79,10 @@ def log_norm_of_rescaled(x, exponent, batch: int = 0):
 
 def _largest(x, batch):
     """The largest magnitude of each batch entry over all leaves."""
-    leaves = [jnp.max(jnp.abs(leaf), axis=tuple(range(batch, leaf.ndim)), initial=0) for leaf in jax.tree.leaves(x)]
+    leaves = [
+        jnp.max(jnp.abs(leaf), axis=tuple(range(batch, leaf.ndim)), initial=0)
+        for leaf in jax.tree.leaves(x)
+    ]
     return jax.tree.reduce(jnp.maximum, leaves)
 
 

@@ -1,4 +1,4 @@
-"""What the recurrent matrix alone says about vanishing: its spectra, the powers W^l, and Pascanu's bounds."""
+"""What the recurrent matrix says about vanishing: spectra, the powers W^l, Pascanu's bounds."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ class RecurrentSpectrum(NamedTuple):
 @jax.jit
 @full_precision
 def recurrent_spectrum(w_h) -> RecurrentSpectrum:
-    """Return the spectra of each n x n block of a recurrent matrix, see `lmjax.cell.recurrent_weights`.
+    """Return the spectra of each n x n block of a recurrent matrix, see `cell.recurrent_weights`.
 
-        spectral radius  rho = max |lambda_i|,    departure = ( ||W||_F^2 - sum_i |lambda_i|^2 )^(1/2)
+        spectral radius  rho = max |lambda_i|
+        departure = ( ||W||_F^2 - sum_i |lambda_i|^2 )^(1/2)
 
-    The eigenvalues say how W^l behaves for large l, the singular values what one factor can do. The two
-    agree for a normal matrix, whose departure is 0; a departure below sqrt(eps) ||W||_F is rounding.
-    On CPU and GPU: XLA has no eigenvalues of a general matrix for TPU.
+    The eigenvalues say how W^l behaves for large l, the singular values what one factor can do. The
+    two agree for a normal matrix, whose departure is 0; a departure below sqrt(eps) ||W||_F is
+    rounding. On CPU and GPU: XLA has no eigenvalues of a general matrix for TPU.
 
     Args:
         w_h: `[n, k n]`, k blocks side by side.
@@ -55,7 +56,10 @@ def recurrent_spectrum(w_h) -> RecurrentSpectrum:
     References: Henrici (1962); Trefethen and Embree (2005), chapter 48.
     """
     if w_h.ndim != 2 or w_h.shape[0] == 0 or w_h.shape[1] % w_h.shape[0]:
-        raise ValueError(f"recurrent_spectrum: w_h must be [n, k n], square blocks side by side, got {list(w_h.shape)}")
+        raise ValueError(
+            "recurrent_spectrum: w_h must be [n, k n], square blocks side by side, "
+            f"got {list(w_h.shape)}"
+        )
     blocks = jnp.swapaxes(w_h.reshape(w_h.shape[0], -1, w_h.shape[0]), 0, 1)
     eigenvalues = jnp.linalg.eigvals(blocks)
     order = jnp.argsort(-jnp.abs(eigenvalues), axis=1)
@@ -82,7 +86,7 @@ class LinearModes(NamedTuple):
 
 
 def linear_mode_decay(w_h, gradient, lags) -> LinearModes:
-    """Expand the gradient of the linear recurrent network in eigenvectors, the lecture's proof of vanishing.
+    """Expand the gradient of a linear network in eigenvectors: the lecture's proof of vanishing.
 
         dJ_i/dh_j = dJ_i/dh_i W_h^l = sum_i c_i lambda_i^l q_i,    l = i - j
 
@@ -90,8 +94,8 @@ def linear_mode_decay(w_h, gradient, lags) -> LinearModes:
     W_h = w_h^T. The expansion stands for the linear cell alone: the Jacobians of other cells do not
     commute, and the eigenvalues of the factors say nothing about those of a product.
 
-    Not for use under jit: whether the expansion exists is decided by the values. On CPU and GPU alone, as
-    `recurrent_spectrum`.
+    Not for use under jit: whether the expansion exists is decided by the values. On CPU and GPU
+    alone, as `recurrent_spectrum`.
 
     Args:
         w_h: `[n, n]`.
@@ -99,8 +103,8 @@ def linear_mode_decay(w_h, gradient, lags) -> LinearModes:
         lags: l, `[L]`, natural numbers.
 
     Raises:
-        ValueError: w_h is not square, or has no basis of eigenvectors (it is defective, or so near to it
-            that more than half of the digits of c would be lost).
+        ValueError: w_h is not square, or has no basis of eigenvectors (it is defective, or so near
+            to it that more than half of the digits of c would be lost).
 
     >>> modes = linear_mode_decay(jnp.diag(jnp.array([0.9, 0.5])), jnp.ones(2), jnp.arange(3))
     >>> [round(x, 3) for x in jnp.exp(modes.log_norm).tolist()]
@@ -114,8 +118,9 @@ def linear_mode_decay(w_h, gradient, lags) -> LinearModes:
     limit = float(jnp.finfo(w_h.dtype).eps) ** -0.5
     if not float(modes.condition) < limit:
         raise ValueError(
-            "linear_mode_decay: w_h is defective: its eigenvectors do not span the space, so that a gradient has no "
-            f"expansion in them (their condition number is {float(modes.condition):.1e}, the limit {limit:.1e}); "
+            "linear_mode_decay: w_h is defective: its eigenvectors do not span the space, so that "
+            "a gradient has no expansion in them (their condition number is "
+            f"{float(modes.condition):.1e}, the limit {limit:.1e}); "
             "the norms of its powers are still there, by jacobian_product_norms"
         )
     return modes
@@ -135,7 +140,9 @@ def _modes(w_h, gradient, lags) -> LinearModes:
     largest = jnp.where(jnp.isfinite(largest), largest, 0)
     total = (jnp.exp(log_modes - largest) * jnp.exp(1j * phases)) @ vectors.T
     log_norm = jnp.log(jnp.linalg.norm(total, axis=1)) + largest[:, 0]
-    return LinearModes(eigenvalues, vectors.T, coefficients, log_modes, log_norm, jnp.linalg.cond(vectors))
+    return LinearModes(
+        eigenvalues, vectors.T, coefficients, log_modes, log_norm, jnp.linalg.cond(vectors)
+    )
 
 
 class PascanuBounds(NamedTuple):
@@ -156,11 +163,13 @@ def pascanu_bounds(cell, params, state, xs, *, mask=None) -> PascanuBounds:
 
         || J_t ||  <=  max_a |phi'(z_t[a])|  sigma_1(W_h)  =  gamma_t sigma_1
 
-    Vanishing is certain where sigma_1 < 1 / gamma, exploding possible only where sigma_1 > 1 / gamma.
-    For tanh gamma is 1 at most; what the units do on these inputs is mostly less, so it is measured.
+    Vanishing is certain where sigma_1 < 1 / gamma, exploding possible only where sigma_1 > 1 /
+    gamma. For tanh gamma is 1 at most; what the units do on these inputs is mostly less, so it is
+    measured.
 
     Args:
-        cell: a cell with one state h `[n]` and one square recurrent matrix, whose step takes z elementwise.
+        cell: a cell with one state h `[n]` and one square recurrent matrix, whose step takes z
+            elementwise.
         params: its parameters.
         state: h_0 of one sequence.
         xs: inputs `[T, ...]`.
@@ -181,10 +190,15 @@ def pascanu_bounds(cell, params, state, xs, *, mask=None) -> PascanuBounds:
     run = trajectory(cell, params, state, xs, mask)
     inputs = jax.tree.leaves(run.inputs)
     size = leaves[0].shape if len(leaves) == 1 else ()
-    if len(size) != 1 or [w.shape for w in matrices] != [size * 2] or [x.shape[1:] for x in inputs] != [size]:
+    if (
+        len(size) != 1
+        or [w.shape for w in matrices] != [size * 2]
+        or [x.shape[1:] for x in inputs] != [size]
+    ):
         raise ValueError(
-            "pascanu_bounds: needs a vanilla cell, with one state [n], one w_h [n, n] and input z [n]; got state "
-            f"{[x.shape for x in leaves]}, w_h {[w.shape for w in matrices]}, input {[x.shape[1:] for x in inputs]}"
+            "pascanu_bounds: needs a vanilla cell, with one state [n], one w_h [n, n] and input "
+            f"z [n]; got state {[x.shape for x in leaves]}, w_h {[w.shape for w in matrices]}, "
+            f"input {[x.shape[1:] for x in inputs]}"
         )
     ones = jax.tree.map(jnp.ones_like, state)
     gradients = jax.vmap(lambda step: jax.tree.leaves(run.pullback(step)(ones)[2])[0])(run.steps)

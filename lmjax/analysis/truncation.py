@@ -10,15 +10,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from lmjax.analysis.trajectory import direct_gradients, trajectory
-from lmjax.cell import _split
-from lmjax.maps import join
 from lmjax.precision import full_precision
+from lmjax.tree import combine, partition
 
 __all__ = ["TruncationBias", "truncation_bias"]
 
 
 class TruncationBias(NamedTuple):
-    """The truncated gradient g_k next to the whole gradient G, over all parameters together; each `[K]`."""
+    """The truncated gradient g_k beside the whole gradient G, over all parameters; each `[K]`."""
 
     ks: jax.Array
     relative_bias: jax.Array  # ||g_k - G|| / ||G||
@@ -28,8 +27,10 @@ class TruncationBias(NamedTuple):
 
 @partial(jax.jit, static_argnames=("cell", "loss", "ks", "mode"))
 @full_precision
-def truncation_bias(cell, params, state, xs, loss, ys, ks, *, mode: str = "sliding", mask=None) -> TruncationBias:
-    """Return the bias of truncated backpropagation through time, by the number of steps k it goes back.
+def truncation_bias(
+    cell, params, state, xs, loss, ys, ks, *, mode: str = "sliding", mask=None
+) -> TruncationBias:
+    """Return the bias of truncated backpropagation through time, by the steps k it goes back.
 
         sliding:   every loss l_i reaches back to step i - k + 1
         chunked:   every loss reaches back to the start of its chunk of k steps, as training on
@@ -56,8 +57,9 @@ def truncation_bias(cell, params, state, xs, loss, ys, ks, *, mode: str = "slidi
 
     >>> from lmjax.cell import Cell
     >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
-    >>> run = (cell, 0.5, jnp.zeros(()), jnp.ones(4), lambda a, h, w: w * h, jnp.array([0.0, 0.0, 0.0, 1.0]))
-    >>> ratio = truncation_bias(*run, ks=(1, 2, 4)).norm_ratio                # 1.75, + 0.5 1.5, + 0.25 1.0
+    >>> last, weights = lambda a, h, w: w * h, jnp.array([0.0, 0.0, 0.0, 1.0])
+    >>> run = cell, 0.5, jnp.zeros(()), jnp.ones(4), last, weights
+    >>> ratio = truncation_bias(*run, ks=(1, 2, 4)).norm_ratio   # 1.75, + 0.5 1.5, + 0.25 1.0
     >>> [round(x, 3) for x in ratio.tolist()]
     [0.636, 0.909, 1.0]
 
@@ -71,14 +73,17 @@ def truncation_bias(cell, params, state, xs, loss, ys, ks, *, mode: str = "slidi
     losses, direct = direct_gradients(loss, params, run.states, ys, mask)
     length = len(losses)
     back = _sliding if mode == "sliding" else _chunked
-    truncated, whole = back(run, direct, [min(k, length) for k in ks]), _chunked(run, direct, [length])
+    truncated, whole = (
+        back(run, direct, [min(k, length) for k in ks]),
+        _chunked(run, direct, [length]),
+    )
     cts = jax.tree.map(lambda *parts: jnp.concatenate(parts), truncated, whole)  # [K + 1, T, ...]
-    theta, theta_int = _split(params)
+    theta, theta_int = partition(params)
 
     def run_and_read(theta):
-        params = join(theta, theta_int)
+        params = combine(theta, theta_int)
         inputs = cell.encode(params, xs)
-        made = lambda *at_t: _split(run.step((params, run.params[1]), *at_t))[0]
+        made = lambda *at_t: partition(run.step((params, run.params[1]), *at_t))[0]
         states = jax.vmap(made)(run.previous, inputs, run.mask)
         return states, direct_gradients(loss, params, run.states, ys, mask)[0]
 
@@ -97,7 +102,7 @@ def truncation_bias(cell, params, state, xs, loss, ys, ks, *, mode: str = "slidi
 
 
 def _sliding(run, direct, limits):
-    """dL/ds_t through the losses t..t + k - 1: a ring of single losses' gradients, summed by lag."""
+    """dL/ds_t through the losses t..t + k - 1: a ring of gradients, one a loss, summed by lag."""
     size = max(limits)
 
     def body(ring, at_t):
@@ -113,12 +118,14 @@ def _sliding(run, direct, limits):
 
 
 def _chunked(run, direct, limits):
-    """dL/ds_t through the losses from t to the end of its chunk: nothing comes back over a boundary."""
+    """dL/ds_t through the losses from t to the end of its chunk: none comes over a boundary."""
 
     def body(cts, at_t):
         t, step, direct = at_t
         inside = (t + 1) % jnp.asarray(limits) != 0
-        cts = jax.tree.map(lambda g, d: jnp.where(inside.reshape(-1, *[1] * d.ndim), g, 0) + d, cts, direct)
+        cts = jax.tree.map(
+            lambda g, d: jnp.where(inside.reshape(-1, *[1] * d.ndim), g, 0) + d, cts, direct
+        )
         return jax.vmap(lambda ct: run.pullback(step)(ct)[1])(cts), cts
 
     cts = jax.tree.map(lambda d: jnp.zeros((len(limits), *d.shape[1:]), d.dtype), direct)

@@ -17,19 +17,24 @@ __all__ = ["pullback_log_norms"]
 def pullback_log_norms(pull, ct, exponent):
     """Return ln || leaf 2^exponent || for every leaf of `pull(ct)`, as a tree like it.
 
-    What one step of one sequence adds to dL/dW is an outer product v^T d: its norm ||v|| ||d|| is taken
-    without forming it. Such products are found in the pullback itself, whatever cell it is of; a leaf that
-    is made in another way is formed and measured.
+    What one step of one sequence adds to dL/dW is an outer product v^T d: its norm ||v|| ||d|| is
+    taken without forming it. Such products are found in the pullback itself, whatever cell it is
+    of; a leaf that is made in another way is formed and measured.
     """
     closed, shapes = jax.make_jaxpr(pull, return_shape=True)(ct)
     producers = {v: equation for equation in closed.jaxpr.eqns for v in equation.outvars}
     sums = [_factors(v, producers) for v in closed.jaxpr.outvars]
-    needed = list(dict.fromkeys(v for terms in sums for factors in terms for v in factors if _variable(v)))
+    needed = list(
+        dict.fromkeys(v for terms in sums for factors in terms for v in factors if _variable(v))
+    )
     jaxpr = closed.jaxpr.replace(outvars=needed)
     out = core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, closed.consts))(*jax.tree.leaves(ct))
     values = dict(zip(needed, out, strict=True))
     log = lambda v: log_norm(values[v] if _variable(v) else jnp.asarray(v.val))
-    logs = [reduce(jnp.logaddexp, [2 * sum(map(log, factors)) for factors in terms]) / 2 for terms in sums]
+    logs = [
+        reduce(jnp.logaddexp, [2 * sum(map(log, factors)) for factors in terms]) / 2
+        for terms in sums
+    ]
     shift = jnp.asarray(exponent * jnp.log(jnp.asarray(2, logs[0].dtype)))
     return jax.tree.unflatten(jax.tree.structure(shapes), [x + shift for x in logs])
 

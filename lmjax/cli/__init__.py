@@ -22,7 +22,9 @@ def main() -> None:
         ngrams.command(name=name)(command)
     for name, command in recurrent.COMMANDS.items():
         app.command(name=name)(command)
-    app.command(ngrams, name="ngram", help="N-gram models: fit, eval, generate, complete, report, arpa.")
+    app.command(
+        ngrams, name="ngram", help="N-gram models: fit, eval, generate, complete, report, arpa."
+    )
     description = "Recurrent language models in JAX whose gradients can be seen."
     try:
         app.cli(prog="lmjax", description=description, config=(tyro.conf.FlagCreatePairsOff,))
@@ -33,5 +35,8 @@ def main() -> None:
         print(f"lmjax: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("lmjax: interrupted; a run is kept where it was last saved, train --resume goes on", file=sys.stderr)
+        print(
+            "lmjax: interrupted; a run is kept where it was last saved, train --resume goes on",
+            file=sys.stderr,
+        )
         sys.exit(130)

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional
 
+import lmjax.metrics as metrics
 from lmjax.cli.terminal import Json, emit
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.data import Vocabulary, directory, read_lines, tokenize
 from lmjax.data.corpora import LAYOUTS
-from lmjax.evaluate import signature as make_signature
 from lmjax.interop.arpa import read_arpa, write_arpa
 from lmjax.models import LanguageModel, Params, ngram
 
@@ -94,7 +94,7 @@ def fit(
     model = ngram.index(estimate)
     model = ngram.quantise(model) if quantise else model
     facts = {"method": method, "order": order, "prune": ",".join(map(str, prune)), "corpus": source}
-    signature = make_signature(**{name: value for name, value in facts.items() if value != ""})
+    signature = metrics.signature(**{name: value for name, value in facts.items() if value != ""})
     if _is_arpa(out):
         write_arpa(out, model if quantise else estimate, vocab)
     else:
@@ -148,7 +148,7 @@ def evaluate_model(
         "impossible": impossible,
         "seconds": time.perf_counter() - begin,
     }
-    signature = make_signature(
+    signature = metrics.signature(
         model=facts.get("signature", f"{file.name}:{_digest(file)[:8]}"),
         corpus=f"{corpus.resolve().name}:{_digest(text)[:8]}",
         split=split,
@@ -228,7 +228,7 @@ def report(
             ("unseen contexts", unseen.unseen_context),
         ):
             columns.append((title, [f"{share:.1%}" for share in shares]))
-    answer["signature"] = facts.get("signature", make_signature(model=file.name))
+    answer["signature"] = facts.get("signature", metrics.signature(model=file.name))
     lines = ["  ".join([" n", *(title.rjust(15) for title, _ in columns)])]
     lines += [
         "  ".join([f"{k + 1:2}", *(cells[k].rjust(15) for _, cells in columns)])
@@ -253,7 +253,7 @@ def arpa(file: Positional[Path], out: Path, as_json: Json = False) -> None:
     answer = {
         "ngrams": ngram.storage(model).ngrams,
         "out": str(out),
-        "signature": make_signature(model=file.name),
+        "signature": metrics.signature(model=file.name),
     }
     emit(answer, as_json, str(out))
 

@@ -12,11 +12,13 @@ from typing import Any
 import jax
 from tyro.conf import OmitArgPrefixes, Positional
 
-from lmjax import data, evaluate
-from lmjax import train as training
+import lmjax.data as data
+import lmjax.decoding as decoding
+import lmjax.metrics as metrics
+import lmjax.train as training
 from lmjax.cli.terminal import Json, called, emit, lap, laps, progress, say, working
 from lmjax.cli.writing import Sampling, suggestions, write_on
-from lmjax.evaluate import Perplexity
+from lmjax.metrics import Perplexity
 from lmjax.train import Model
 
 __all__ = ["COMMANDS"]
@@ -27,10 +29,10 @@ def train(
     out: Path,
     model: OmitArgPrefixes[Model] = Model(),
     epochs: int = 5,
-    lanes: int = 32,
-    steps: int = 35,
+    batch_size: int = 32,
+    bptt: int = 35,
     optimizer: str = "adam",
-    learning_rate: float = 2e-3,
+    lr: float = 2e-3,
     constant_rate: bool = False,
     clip: float = 1.0,
     patience: int | None = None,
@@ -44,14 +46,15 @@ def train(
     """Train a recurrent language model; report its exact test perplexity.
 
     Args:
-        corpus: Directory with train, valid and test text, or "stdlib" for Python's own English prose.
+        corpus: Directory with train, valid and test text, or "stdlib" for Python's own English
+            prose.
         out: Directory for the run: configuration, vocabulary, best and last parameters.
         model: Shape of the model.
         epochs: Passes over the training text.
-        lanes: Stretches of the text that are read side by side (the batch size).
-        steps: Tokens of a stretch at a time, and how far gradients flow back.
+        batch_size: Sequences of the text that are read side by side.
+        bptt: Tokens of a sequence at a time, and how far gradients flow back.
         optimizer: adam or sgd.
-        learning_rate: Learning rate; it falls to 0 along a cosine.
+        lr: Learning rate; it falls to 0 along a cosine.
         constant_rate: Keep the learning rate as it is.
         clip: Scale a gradient whose global norm is larger down to this.
         patience: Stop after so many epochs without a better validation perplexity.
@@ -66,7 +69,9 @@ def train(
     training.keep_memory()
     config = {name: value for name, value in locals().items() if name in _KEPT}
     if (out / "config.json").exists() and not resume:
-        raise ValueError(f"out: {out} holds a run already; --resume goes on with it, another --out starts afresh")
+        raise ValueError(
+            f"out: {out} holds a run already; --resume goes on with it, another --out starts afresh"
+        )
     if resume and not (out / "last.safetensors").exists():
         raise ValueError(f"resume: {out} holds no last.safetensors to go on from")
     with working("reading the corpus"):
@@ -76,8 +81,12 @@ def train(
     config |= {"corpus": str(corpus), "sha256": text.sha256}
     if resume:
         training.check_same(out, model, config)
-    total = None if constant_rate else epochs * training.steps_per_epoch(len(text.train), lanes, steps)
-    transform = training.optimizer(optimizer, learning_rate, steps=total, max_norm=clip)
+    total = (
+        None
+        if constant_rate
+        else epochs * training.steps_per_epoch(len(text.train), batch_size, bptt)
+    )
+    transform = training.optimizer(optimizer, lr, steps=total, max_norm=clip)
     training.describe(out, model, text.vocab, config)
     with progress(_name(model)) as report:
         run = training.fit(
@@ -85,8 +94,8 @@ def train(
             text,
             jax.random.key(seed),
             epochs=epochs,
-            lanes=lanes,
-            steps=steps,
+            batch_size=batch_size,
+            bptt=bptt,
             transform=transform,
             patience=patience,
             minutes=minutes,
@@ -97,24 +106,30 @@ def train(
     with working("measuring test perplexity"):
         result = _measure(lm, run.params, text, "test", seed=seed)
     result = result._replace(seconds=time.perf_counter() - begin)
-    baseline = evaluate.unigram_perplexity(text.train, text.test, len(text.vocab))
-    answer = {**result._asdict(), "valid_perplexity": run.valid, "unigram_perplexity": baseline, "out": str(out)}
+    baseline = metrics.unigram_perplexity(text.train, text.test, len(text.vocab))
+    answer = {
+        **result._asdict(),
+        "valid_perplexity": run.valid,
+        "unigram_perplexity": baseline,
+        "out": str(out),
+    }
     answer["first_step"] = first = laps()
     parts = ", ".join(f"{what} {seconds:.1f}" for what, seconds in first.items())
     emit(
         answer,
         as_json,
-        f"{_sentence(result, 'test')}\nvalid {run.valid:.2f}, unigram {baseline:.2f}; run in {out}\n"
+        f"{_sentence(result, 'test')}\n"
+        f"valid {run.valid:.2f}, unigram {baseline:.2f}; run in {out}\n"
         f"first step after {sum(first.values()):.1f} s: {parts}",
     )
 
 
 _KEPT = (
     "epochs",
-    "lanes",
-    "steps",
+    "batch_size",
+    "bptt",
     "optimizer",
-    "learning_rate",
+    "lr",
     "constant_rate",
     "clip",
     "level",
@@ -124,7 +139,11 @@ _KEPT = (
 
 
 def evaluate_run(
-    run: Positional[Path], corpus: str | None = None, split: str = "test", lanes: int = 1, as_json: Json = False
+    run: Positional[Path],
+    corpus: str | None = None,
+    split: str = "test",
+    batch_size: int = 1,
+    as_json: Json = False,
 ) -> None:
     """Measure the exact perplexity of a trained model.
 
@@ -132,7 +151,8 @@ def evaluate_run(
         run: Directory of the run.
         corpus: Directory of the text, default that of the training.
         split: train, valid or test.
-        lanes: Stretches that are scored side by side; more than 1 is faster and loses context at each start.
+        batch_size: Sequences scored side by side; more than 1 is faster and loses context at each
+            start.
         as_json: Print one JSON object.
     """
     if split not in ("train", "valid", "test"):
@@ -141,12 +161,22 @@ def evaluate_run(
     trained = training.load_run(run)
     with working(f"measuring {split} perplexity"):
         text = _corpus(corpus or trained.config["corpus"], vocab=trained.vocab)
-        result = _measure(trained.lm, trained.params, text, split, seed=trained.config["seed"], lanes=lanes)
+        result = _measure(
+            trained.lm,
+            trained.params,
+            text,
+            split,
+            seed=trained.config["seed"],
+            batch_size=batch_size,
+        )
     emit(result._asdict(), as_json, _sentence(result, split))
 
 
 def generate(
-    run: Positional[Path], prompt: str = "", sampling: OmitArgPrefixes[Sampling] = Sampling(), as_json: Json = False
+    run: Positional[Path],
+    prompt: str = "",
+    sampling: OmitArgPrefixes[Sampling] = Sampling(),
+    as_json: Json = False,
 ) -> None:
     """Let a trained model write on.
 
@@ -162,7 +192,9 @@ def generate(
     emit({**answer, "seconds": time.perf_counter() - begin}, as_json, text)
 
 
-def complete(run: Positional[Path], text: Positional[str], count: int = 5, as_json: Json = False) -> None:
+def complete(
+    run: Positional[Path], text: Positional[str], count: int = 5, as_json: Json = False
+) -> None:
     """Suggest the next word, with probabilities.
 
     Args:
@@ -177,7 +209,9 @@ def complete(run: Positional[Path], text: Positional[str], count: int = 5, as_js
     emit({**answer, "seconds": time.perf_counter() - begin}, as_json, lines)
 
 
-def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_json: Json = False) -> None:
+def diagnose(
+    run: Positional[Path], out: Path, corpus: str | None = None, as_json: Json = False
+) -> None:
     """Show how gradients flow through a trained model: one page of figures.
 
     Args:
@@ -186,7 +220,7 @@ def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_jso
         corpus: Directory of the text to read, default that of the training.
         as_json: Print one JSON object.
     """
-    from lmjax import report  # matplotlib takes a second to import
+    import lmjax.report as report  # matplotlib takes a second to import
 
     begin = time.perf_counter()
     training.keep_memory()
@@ -197,12 +231,12 @@ def diagnose(run: Positional[Path], out: Path, corpus: str | None = None, as_jso
             trained.config["model"]["cell"],
             trained.lm,
             trained.params,
-            before=training.start_params(trained.lm, jax.random.key(trained.config["seed"])),
+            before=training.init_params(trained.lm, jax.random.key(trained.config["seed"])),
             history=training.load_history(run),
             max_norm=trained.config["clip"],
         )
         sections, numbers = report.diagnose([subject], text.test)
-    signature = evaluate.signature(corpus=called(text), split="test", seed=trained.config["seed"])
+    signature = metrics.signature(corpus=called(text), split="test", seed=trained.config["seed"])
     lead = f"A look inside the run {run.name}. {signature}"
     answer = {"models": numbers, "seconds": time.perf_counter() - begin, "signature": signature}
     place = _write_page(out, report.page("How gradients flow", lead, sections), answer)
@@ -217,52 +251,63 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
         seed: Seed of all that is random.
         as_json: Print one JSON object.
     """
-    from lmjax import report  # matplotlib takes a second to import
+    import lmjax.report as report  # matplotlib takes a second to import
 
     begin = time.perf_counter()
     training.keep_memory()
     with working("reading Python's own prose"):
         text = data.stdlib()
-    say(f"{len(text.train):,} words to train on, {len(text.test):,} to test on, vocabulary {len(text.vocab):,}")
-    baseline = evaluate.unigram_perplexity(text.train, text.test, len(text.vocab))
-    total = DEMO_EPOCHS * training.steps_per_epoch(len(text.train), DEMO_LANES, DEMO_STEPS)
+    say(
+        f"{len(text.train):,} words to train on, {len(text.test):,} to test on, "
+        f"vocabulary {len(text.vocab):,}"
+    )
+    baseline = metrics.unigram_perplexity(text.train, text.test, len(text.vocab))
+    total = DEMO_EPOCHS * training.steps_per_epoch(len(text.train), DEMO_BATCH_SIZE, DEMO_BPTT)
     key = jax.random.key(seed)
     subjects, results, quotes = [], {}, []
     for cell in ("rnn", "lstm"):
         lm = training.build(replace(DEMO_MODEL, cell=cell), len(text.vocab))
-        transform = training.optimizer("adam", DEMO_RATE, steps=total, max_norm=DEMO_CLIP)
+        transform = training.optimizer("adam", DEMO_LR, steps=total, max_norm=DEMO_CLIP)
         with progress(cell) as report_progress:
             run = training.fit(
                 lm,
                 text,
                 key,
                 epochs=DEMO_EPOCHS,
-                lanes=DEMO_LANES,
-                steps=DEMO_STEPS,
+                batch_size=DEMO_BATCH_SIZE,
+                bptt=DEMO_BPTT,
                 transform=transform,
                 report=report_progress,
             )
         results[cell] = _measure(lm, run.params, text, "test", seed=seed)
         say(f"{cell}: {_sentence(results[cell], 'test')}")
-        before = training.start_params(lm, key)
+        before = training.init_params(lm, key)
         subjects.append(report.Subject(cell, lm, run.params, before, run.history, DEMO_CLIP))
-        ids = evaluate.generate(lm, run.params, [text.vocab.eos], key, length=80, top_p=0.9, exclude=(text.vocab.unk,))
+        ids = decoding.generate(
+            lm, run.params, [text.vocab.eos], key, length=80, top_p=0.9, exclude=(text.vocab.unk,)
+        )
         quotes.append((f"{cell}, sampled with top-p 0.9", text.vocab.decode(ids)))
         say(f"{cell} writes: {quotes[-1][1]}")
     say(f"unigram baseline: {baseline:.2f}")
     with working("studying the gradients"):
         sections, numbers = report.diagnose(subjects, text.test)
     sections.append(
-        report.Section("What they write", "One paragraph each, from an empty context.", quotes=tuple(quotes))
+        report.Section(
+            "What they write", "One paragraph each, from an empty context.", quotes=tuple(quotes)
+        )
     )
     scores = ", ".join(f"{cell} {result.perplexity:.1f}" for cell, result in results.items())
     lead = (
-        f"A vanilla RNN and an LSTM of {DEMO_MODEL.n} hidden units read the English prose that ships with Python. "
-        f"Perplexity on {results['lstm'].tokens:,} test tokens: unigram baseline {baseline:.1f}, {scores}. "
+        f"A vanilla RNN and an LSTM of {DEMO_MODEL.hidden} hidden units read the English prose "
+        f"that ships with Python. Perplexity on {results['lstm'].tokens:,} test tokens: "
+        f"unigram baseline {baseline:.1f}, {scores}. "
         f"{results['lstm'].signature}"
     )
     answer = {
-        "perplexity": {"unigram": baseline, **{cell: result.perplexity for cell, result in results.items()}},
+        "perplexity": {
+            "unigram": baseline,
+            **{cell: result.perplexity for cell, result in results.items()},
+        },
         "nll": {cell: result.nll for cell, result in results.items()},
         "tokens": results["lstm"].tokens,
         "models": numbers,
@@ -271,15 +316,19 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
         "signature": results["lstm"].signature,
     }
     place = _write_page(out, report.page("A vanilla RNN beside an LSTM", lead, sections), answer)
-    emit({**answer, "page": str(place)}, as_json, f"test perplexity: unigram {baseline:.1f}, {scores}\n{place}")
+    emit(
+        {**answer, "page": str(place)},
+        as_json,
+        f"test perplexity: unigram {baseline:.1f}, {scores}\n{place}",
+    )
 
 
-DEMO_MODEL = Model(n=128, head="tied", drop_input=0.2, drop_output=0.2)
-DEMO_EPOCHS, DEMO_LANES, DEMO_STEPS = 3, 16, 32
-DEMO_RATE, DEMO_CLIP = 8e-3, 1.0
+DEMO_MODEL = Model(hidden=128, head="tied", drop_input=0.2, drop_output=0.2)
+DEMO_EPOCHS, DEMO_BATCH_SIZE, DEMO_BPTT = 3, 16, 32
+DEMO_LR, DEMO_CLIP = 8e-3, 1.0
 
 
-# --- what the commands share -------------------------------------------------------------------------
+# --- what the commands share ----------------------------------------------------------------------
 
 
 def _corpus(name: str, **options) -> data.Corpus:
@@ -288,9 +337,13 @@ def _corpus(name: str, **options) -> data.Corpus:
     return data.directory(name, **options)
 
 
-def _measure(lm, params, text: data.Corpus, split: str, *, seed: int, lanes: int = 1) -> Perplexity:
+def _measure(
+    lm, params, text: data.Corpus, split: str, *, seed: int, batch_size: int = 1
+) -> Perplexity:
     fields: dict[str, Any] = {"corpus": called(text), "split": split, "seed": seed}
-    return evaluate.perplexity(lm, params, getattr(text, split), start=text.vocab.eos, lanes=lanes, **fields)
+    return metrics.perplexity(
+        lm, params, getattr(text, split), start=text.vocab.eos, batch_size=batch_size, **fields
+    )
 
 
 def _sentence(result: Perplexity, split: str) -> str:
@@ -301,7 +354,7 @@ def _sentence(result: Perplexity, split: str) -> str:
 
 
 def _name(model: Model) -> str:
-    return f"{model.cell} {model.n}" + f" x{model.layers}" * (model.layers > 1)
+    return f"{model.cell} {model.hidden}" + f" x{model.layers}" * (model.layers > 1)
 
 
 def _write_page(out: Path, page: str, answer: dict) -> Path:

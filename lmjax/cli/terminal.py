@@ -9,15 +9,24 @@ from itertools import pairwise
 from typing import Annotated
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from tyro.conf import arg
 
-from lmjax import data
-from lmjax import train as training
+from lmjax.data import Corpus
+from lmjax.train import Progress as TrainingProgress
 
 __all__ = ["Json", "called", "emit", "lap", "laps", "progress", "say", "start_clock", "working"]
 
-Json = Annotated[bool, arg(name="json", help="Print one JSON object on stdout and nothing else there.")]
+Json = Annotated[
+    bool, arg(name="json", help="Print one JSON object on stdout and nothing else there.")
+]
 
 
 def emit(answer: dict, as_json: bool, text: str) -> None:
@@ -64,8 +73,13 @@ def working(what: str):
 
 @contextmanager
 def progress(name: str):
-    """Yield a `report` for `training.fit`: a bar on a terminal, else a line every ten seconds."""
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    """Yield a `report` for `train.fit`: a bar on a terminal, else a line every ten seconds."""
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     with Progress(
         *(TextColumn(c) if isinstance(c, str) else c for c in columns),
         TimeElapsedColumn(),
@@ -77,12 +91,13 @@ def progress(name: str):
     ) as bar:
         task = bar.add_task(name, total=None, note="compiling")
         began = shown = time.monotonic()
-        first: list[tuple[float, training.Progress]] = []
+        first: list[tuple[float, TrainingProgress]] = []
 
-        def report(at: training.Progress) -> None:
+        def report(at: TrainingProgress) -> None:
             nonlocal shown
             now = time.monotonic()
-            if len(first) < 2:  # before the first step, and after it: from then on nothing is compiled
+            # before the first step, and after it: from then on nothing is compiled
+            if len(first) < 2:
                 first.append((now, at))
                 lap(("start", "compile")[len(first) - 1])
             since, origin = first[-1]
@@ -92,7 +107,10 @@ def progress(name: str):
             note = f"loss {at.loss:.2f}  {rate:,.0f} words/s" if steps else "compiling"
             bar.update(task, completed=at.step, total=at.total, note=note)
             if at.valid is not None:
-                say(f"{name}: step {at.step} of {at.total}, validation perplexity {at.valid:.2f} ({now - began:.0f} s)")
+                say(
+                    f"{name}: step {at.step} of {at.total}, "
+                    f"validation perplexity {at.valid:.2f} ({now - began:.0f} s)"
+                )
             elif not _stderr.is_terminal and now - shown > 10:
                 shown = now
                 say(f"{name}: step {at.step} of {at.total}, {note}, {left:.0f} s left")
@@ -100,6 +118,6 @@ def progress(name: str):
         yield report
 
 
-def called(text: data.Corpus) -> str:
+def called(text: Corpus) -> str:
     """Return what a signature names a corpus: its name and the start of its sha256."""
     return f"{text.name}:{text.sha256[:8]}"

@@ -1,4 +1,4 @@
-"""What a language model of any kind writes for the commands: text, and suggestions for the next word."""
+"""What a language model of any kind writes for the commands: text, and suggestions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import jax
 
-from lmjax import data, evaluate
+import lmjax.data as data
+import lmjax.decoding as decoding
+import lmjax.metrics as metrics
 from lmjax.cli.terminal import say
 from lmjax.models import LanguageModel
 
@@ -32,24 +34,32 @@ class Sampling:
     """Seed of the choices."""
 
 
-def write_on(lm: LanguageModel, params, vocab: data.Vocabulary, prompt: str, sampling: Sampling) -> tuple[dict, str]:
-    """Return a command's answer about the text that follows a prompt, and prompt and text together."""
-    how: dict[str, Any] = {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
+def write_on(
+    lm: LanguageModel, params, vocab: data.Vocabulary, prompt: str, sampling: Sampling
+) -> tuple[dict, str]:
+    """Return a command's answer about the text that follows a prompt, and both together."""
+    how: dict[str, Any] = {
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+    }
     key, exclude = jax.random.key(sampling.seed), () if sampling.unknown else (vocab.unk,)
     start = _prompt_ids(vocab, prompt)
-    ids = evaluate.generate(lm, params, start, key, length=sampling.length, exclude=exclude, **how)
+    ids = decoding.generate(lm, params, start, key, length=sampling.length, exclude=exclude, **how)
     text = vocab.decode(ids)
-    signature = evaluate.signature(seed=sampling.seed, **how)
+    signature = metrics.signature(seed=sampling.seed, **how)
     answer = {"prompt": prompt, "text": text, "tokens": len(ids), "signature": signature}
     return answer, f"{prompt}{' ' * (vocab.level == 'word')}{text}".strip(" ")
 
 
-def suggestions(lm: LanguageModel, params, vocab: data.Vocabulary, text: str, count: int) -> tuple[dict, str]:
+def suggestions(
+    lm: LanguageModel, params, vocab: data.Vocabulary, text: str, count: int
+) -> tuple[dict, str]:
     """Return a command's answer about the most probable next words, and the same as lines."""
-    found = evaluate.suggest(lm, params, _prompt_ids(vocab, text), count=count)
+    found = decoding.suggest(lm, params, _prompt_ids(vocab, text), count=count)
     words = [{"word": vocab.symbols[i], "probability": p} for i, p in found]
     lines = "\n".join(f"{w['probability']:8.2%}  {w['word']!r}" for w in words)
-    return {"text": text, "suggestions": words, "signature": evaluate.signature()}, lines
+    return {"text": text, "suggestions": words, "signature": metrics.signature()}, lines
 
 
 def _prompt_ids(vocab: data.Vocabulary, text: str) -> list[int]:

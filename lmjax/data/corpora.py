@@ -21,10 +21,11 @@ from lmjax.data.text import Vocabulary, build_vocabulary, read_lines, tokenize
 __all__ = ["Corpus", "directory", "stdlib"]
 
 LAYOUTS = ("{}.txt", "ptb.{}.txt", "wiki.{}.tokens")
+NOT_PROSE = {"site-packages", "dist-packages", "test", "tests", "idle_test"}  # folders left out
 
 
 class Corpus(NamedTuple):
-    """A text in three splits of token ids; the arrays lie on disk and are paged in as they are read."""
+    """A text in three splits of token ids; the arrays lie on disk, read as they are needed."""
 
     name: str
     vocab: Vocabulary
@@ -34,11 +35,13 @@ class Corpus(NamedTuple):
     sha256: str  # of the three files' bytes, in this order
 
 
-def directory(path, *, level: str = "word", min_count: int = 1, vocab: Vocabulary | None = None) -> Corpus:
+def directory(
+    path, *, level: str = "word", min_count: int = 1, vocab: Vocabulary | None = None
+) -> Corpus:
     """Read a directory that holds `train`, `valid` and `test` in one of three layouts.
 
-    `train.txt`, `ptb.train.txt` or `wiki.train.tokens`, and so on. Files are read line by line and ids
-    are kept on disk: neither needs to fit in memory.
+    `train.txt`, `ptb.train.txt` or `wiki.train.tokens`, and so on. Files are read line by line and
+    ids are kept on disk: neither needs to fit in memory.
 
     Args:
         path: the directory.
@@ -53,7 +56,9 @@ def directory(path, *, level: str = "word", min_count: int = 1, vocab: Vocabular
     if not path.is_dir():
         raise ValueError(f"corpus: {path} is not a directory")
     found = [
-        layout for layout in LAYOUTS if all((path / layout.format(s)).is_file() for s in ("train", "valid", "test"))
+        layout
+        for layout in LAYOUTS
+        if all((path / layout.format(s)).is_file() for s in ("train", "valid", "test"))
     ]
     if not found:
         layouts = " or ".join(layout.format("{train,valid,test}") for layout in LAYOUTS)
@@ -78,7 +83,8 @@ def encode_file(vocab: Vocabulary, path) -> np.ndarray:
     get, unk = vocab.index.get, vocab.unk
     with tempfile.TemporaryFile() as ids:
         for line in read_lines(path):
-            np.array([get(token, unk) for token in tokenize(line, vocab.level)], np.int32).tofile(ids)
+            tokens = [get(token, unk) for token in tokenize(line, vocab.level)]
+            np.array(tokens, np.int32).tofile(ids)
         return np.memmap(ids, np.int32, "r")
 
 
@@ -86,14 +92,15 @@ def stdlib(*, vocab: Vocabulary | None = None) -> Corpus:
     """Return the corpus made of the English prose that every CPython ships.
 
     The reference topics of `pydoc` and the docstrings of the standard library, lower-cased, one
-    paragraph a line, each paragraph once; a module or topic falls whole into one split, by the hash of
-    its name (train 80 %, valid 10 %, test 10 %). The text differs between Python versions: name and
-    sha256 say which it is. Made in about ten seconds on first use, then kept in a cache directory
-    (`$LMJAX_CACHE`, or `lmjax` in the user's cache directory). Words seen less than five times in the
-    training split become `<unk>`, unless a `vocab` is given.
+    paragraph a line, each paragraph once; a module or topic falls whole into one split, by the hash
+    of its name (train 80 %, valid 10 %, test 10 %). The text differs between Python versions: name
+    and sha256 say which it is. Made in about ten seconds on first use, then kept in a cache
+    directory (`$LMJAX_CACHE`, or `lmjax` in the user's cache directory). Words seen less than five
+    times in the training split become `<unk>`, unless a `vocab` is given.
     """
     home = Path(
-        os.environ.get("LMJAX_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lmjax"
+        os.environ.get("LMJAX_CACHE")
+        or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lmjax"
     )
     name = f"stdlib-py{platform.python_version()}"
     path = home / name
@@ -110,7 +117,10 @@ def stdlib(*, vocab: Vocabulary | None = None) -> Corpus:
 
 def _write_prose(path: Path):
     seen: set[str] = set()
-    files = {split: (path / f"{split}.txt").open("w", encoding="utf-8") for split in ("train", "valid", "test")}
+    files = {
+        split: (path / f"{split}.txt").open("w", encoding="utf-8")
+        for split in ("train", "valid", "test")
+    }
     for name, text in _documents():
         place = hashlib.sha256(name.encode()).digest()[0]
         split = "test" if place < 26 else "valid" if place < 52 else "train"
@@ -126,7 +136,9 @@ def _write_prose(path: Path):
 def _is_prose(paragraph: str) -> bool:
     """Mostly words: no doctest, table, signature list or code."""
     words = paragraph.split()
-    plain = sum(bool(re.fullmatch(r"[(\"'`*]*[A-Za-z][A-Za-z'-]*[.,;:!?)\"'`*]*", word)) for word in words)
+    plain = sum(
+        bool(re.fullmatch(r"[(\"'`*]*[A-Za-z][A-Za-z'-]*[.,;:!?)\"'`*]*", word)) for word in words
+    )
     return len(words) >= 8 and plain >= 0.75 * len(words) and ">>>" not in paragraph
 
 
@@ -137,7 +149,7 @@ def _documents() -> Iterator[tuple[str, str]]:
     root = Path(sysconfig.get_paths()["stdlib"])
     for file in sorted(root.rglob("*.py")):
         parts = file.relative_to(root).parts
-        if {"site-packages", "dist-packages", "test", "tests", "idle_test"} & set(parts) or parts[0] == "pydoc_data":
+        if parts[0] == "pydoc_data" or NOT_PROSE & set(parts):
             continue
         try:
             tree = ast.parse(file.read_bytes())

@@ -15,7 +15,7 @@ class Task(NamedTuple):
     """A supervised task over sequences; fresh data for every key."""
 
     sample: Callable  # key, B -> (xs [T, B, n_in], ys)
-    loss: Callable  # outputs [T, B, n_out], ys -> []  mean over the batch (and over T where ys has it)
+    loss: Callable  # outputs [T, B, n_out], ys -> []  mean over the batch (and T if ys has it)
     n_in: int
     n_out: int
     baseline: float  # expected loss of the best guess without memory
@@ -25,9 +25,10 @@ class Task(NamedTuple):
 def adding(length: int) -> Task:
     """Return the adding problem: the sum of the two marked numbers among `length`.
 
-    x_t = (u_t, m_t) with u_t uniform on [0, 1) and m_t = 1 at one step of each half of the sequence,
-    else 0; the target, asked at the last step, is the sum of the two u_t with m_t = 1. Squared error;
-    predicting 1 always gives the variance of the sum of two uniform numbers, 2/12 = 1/6.
+    x_t = (u_t, m_t) with u_t uniform on [0, 1) and m_t = 1 at one step of each half of the
+    sequence, else 0; the target, asked at the last step, is the sum of the two u_t with m_t = 1.
+    Squared error; predicting 1 always gives the variance of the sum of two uniform numbers, 2/12 =
+    1/6.
 
     Args:
         length: T, at least 2.
@@ -70,9 +71,9 @@ def adding(length: int) -> Task:
 def copy_memory(delay: int, symbols: int = 10, alphabet: int = 8) -> Task:
     """Return the copy task: say M symbols again after a delay.
 
-    The input is M symbols drawn from 1..A, delay - 1 blanks (0), a signal (A + 1), M blanks; the target
-    is `delay + M` blanks and then the M symbols. Cross-entropy, mean over all delay + 2 M steps; knowing
-    when, but not what, gives M ln A / (delay + 2 M).
+    The input is M symbols drawn from 1..A, delay - 1 blanks (0), a signal (A + 1), M blanks; the
+    target is `delay + M` blanks and then the M symbols. Cross-entropy, mean over all delay + 2 M
+    steps; knowing when, but not what, gives M ln A / (delay + 2 M).
 
     Args:
         delay: steps between the end of the symbols and the start of their repetition, at least 1.
@@ -92,7 +93,9 @@ def copy_memory(delay: int, symbols: int = 10, alphabet: int = 8) -> Task:
     References: Hochreiter and Schmidhuber (1997); Arjovsky, Shah and Bengio (2016).
     """
     if min(delay, symbols, alphabet) < 1:
-        raise ValueError(f"copy_memory: arguments must be at least 1, got {delay=}, {symbols=}, {alphabet=}")
+        raise ValueError(
+            f"copy_memory: arguments must be at least 1, got {delay=}, {symbols=}, {alphabet=}"
+        )
 
     @partial(jax.jit, static_argnums=1)
     def sample(key, batch_size):
@@ -110,8 +113,9 @@ def copy_memory(delay: int, symbols: int = 10, alphabet: int = 8) -> Task:
 def temporal_order(length: int) -> Task:
     """Return the temporal order problem: which of X and Y came first and second, 4 classes.
 
-    Noise from {a, b, c, d}, with X or Y at one step of the second tenth and one step of the sixth tenth of
-    the sequence; the class is asked at the last step. Cross-entropy; chance is 1/4, that is ln 4.
+    Noise from {a, b, c, d}, with X or Y at one step of the second tenth and one step of the sixth
+    tenth of the sequence; the class is asked at the last step. Cross-entropy; chance is 1/4, that
+    is ln 4.
 
     Args:
         length: T, at least 10.
@@ -127,7 +131,8 @@ def temporal_order(length: int) -> Task:
     >>> tokens[tokens < 2].tolist(), int(ys[0])
     ([0, 0], 0)
 
-    References: Hochreiter and Schmidhuber (1997), experiment 6a; Pascanu, Mikolov and Bengio (2013).
+    References: Hochreiter and Schmidhuber (1997), experiment 6a; Pascanu, Mikolov and Bengio
+    (2013).
     """
     if length < 10:
         raise ValueError(f"temporal_order: length must be at least 10, got {length}")
@@ -144,7 +149,13 @@ def temporal_order(length: int) -> Task:
         tokens = tokens.at[jnp.stack(places), jnp.arange(batch_size)].set(said)
         return jax.nn.one_hot(tokens, 6), 2 * said[0] + said[1]
 
-    return Task(sample, lambda outputs, ys: _cross_entropy(outputs[-1], ys), n_in=6, n_out=4, baseline=float(np.log(4)))
+    return Task(
+        sample,
+        lambda outputs, ys: _cross_entropy(outputs[-1], ys),
+        n_in=6,
+        n_out=4,
+        baseline=float(np.log(4)),
+    )
 
 
 def _cross_entropy(outputs, ys):

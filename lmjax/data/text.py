@@ -17,7 +17,7 @@ UNK = "<unk>"
 
 
 def read_lines(path) -> Iterator[str]:
-    r"""Yield the lines of a UTF-8 file without their newline, one at a time: the file may exceed memory.
+    r"""Yield the lines of a UTF-8 file without their newline, one at a time.
 
     Only `\n` ends a line. A byte order mark at the start is dropped.
 
@@ -30,7 +30,9 @@ def read_lines(path) -> Iterator[str]:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 byte = line[error.start]
-                raise ValueError(f"{path}: line {number} is not UTF-8 (byte 0x{byte:02x} at {error.start})") from None
+                raise ValueError(
+                    f"{path}: line {number} is not UTF-8 (byte 0x{byte:02x} at {error.start})"
+                ) from None
             yield text.removesuffix("\n")
 
 
@@ -38,7 +40,8 @@ def tokenize(line: str, level: str = "word") -> list[str]:
     r"""Return the tokens of one line, its end included.
 
     Words are what stands between the separators space, tab, `\r`, `\n` and NUL, and no other white
-    space (KenLM's rule); the line's end is `<eos>`. Characters are Unicode code points; the end is `\n`.
+    space (KenLM's rule); the line's end is `<eos>`. Characters are Unicode code points; the end is
+    `\n`.
 
     >>> tokenize("the cat  sat"), tokenize("한 줄", "char")
     (['the', 'cat', 'sat', '<eos>'], ['한', ' ', '줄', '\n'])
@@ -98,22 +101,31 @@ class Vocabulary:
         return self.index[UNK]
 
     def encode(self, text: str) -> np.ndarray:
-        """Return the ids int32 `[N]` of a text's lines, every line's end included; unknown symbols become `<unk>`."""
+        """Return the ids int32 `[N]` of a text, line ends included; unknown symbols are `<unk>`."""
         get, unk = self.index.get, self.unk
-        return np.array([get(t, unk) for line in text.split("\n") for t in tokenize(line, self.level)], np.int32)
+        return np.array(
+            [get(t, unk) for line in text.split("\n") for t in tokenize(line, self.level)], np.int32
+        )
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ids: words with a space between, characters as they are, line ends as newlines."""
+        """Return the text of ids: words parted by a space, characters by nothing."""
         symbols = [self.symbols[i] for i in ids]
         if self.level == "char":
             return "".join(symbols)
-        return " ".join("\n" if s == EOS else s for s in symbols).replace(" \n ", "\n").replace(" \n", "\n")
+        return (
+            " ".join("\n" if s == EOS else s for s in symbols)
+            .replace(" \n ", "\n")
+            .replace(" \n", "\n")
+        )
 
 
-def build_vocabulary(lines: Iterable[str], *, level: str = "word", min_count: int = 1) -> Vocabulary:
+def build_vocabulary(
+    lines: Iterable[str], *, level: str = "word", min_count: int = 1
+) -> Vocabulary:
     """Count the symbols of `lines` and keep those seen `min_count` times, the most frequent first.
 
-    `<unk>` and the line end are always in; rarer symbols count as `<unk>`. Ties are broken by the symbol.
+    `<unk>` and the line end are always in; rarer symbols count as `<unk>`. Ties are broken by the
+    symbol.
 
     >>> build_vocabulary(["b a", "b a c"], min_count=2).symbols
     ('<eos>', 'a', 'b', '<unk>')
@@ -133,7 +145,7 @@ def build_vocabulary(lines: Iterable[str], *, level: str = "word", min_count: in
     if len(counts) < 4:
         known = sorted(set(counts) - {end, UNK})
         raise ValueError(
-            f"vocabulary: at least 2 distinct symbols besides {end!r} and {UNK!r} are needed, got {known}"
-            + (f" (min_count={min_count} dropped {len(rare)})" if rare else "")
+            f"vocabulary: at least 2 distinct symbols besides {end!r} and {UNK!r} are needed, "
+            f"got {known}" + (f" (min_count={min_count} dropped {len(rare)})" if rare else "")
         )
     return Vocabulary(tuple(sorted(counts, key=lambda s: (-counts[s], s))), level)

@@ -1,4 +1,4 @@
-"""A language model is an embedding, a cell and a head; scoring and loss are written once, for all."""
+"""A language model is an embedding, a cell and a head; scoring and loss are written once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lmjax.cell import Cell, unroll
+from lmjax.cell import Cell
 from lmjax.heads import Head
+from lmjax.unroll import unroll
 
-__all__ = ["Dropout", "LanguageModel", "Params", "log_prob", "lookup", "loss", "next_log_probs", "rows", "states"]
+__all__ = [
+    "Dropout",
+    "LanguageModel",
+    "Params",
+    "log_prob",
+    "lookup",
+    "loss",
+    "next_log_probs",
+    "rows",
+    "states",
+]
 
 
 class Params(NamedTuple):
@@ -25,8 +36,8 @@ class Params(NamedTuple):
 class Dropout(NamedTuple):
     """Rates of dropout in training; 0 is none.
 
-    `input` and `output` drop whole features of a lane for all steps of a batch (locked dropout);
-    `recurrent` drops single weights of every W_h for all steps of a batch (weight drop).
+    `input` and `output` drop whole features of a sequence for all steps of a batch (locked
+    dropout); `recurrent` drops single weights of every W_h for all steps of a batch (weight drop).
 
     References: Gal and Ghahramani (2016); Merity, Keskar and Socher (2018).
     """
@@ -65,13 +76,15 @@ def _lookup(embed, tokens):
 
 
 def _lookup_backward(kept, ct):
-    """Add up the rows' gradients in zeros that XLA cannot make before: it would hold them through all the step."""
+    """Add up the rows' gradients in zeros that XLA cannot make early and then hold."""
     embed, tokens = kept
     zero = (ct.ravel()[:1] > jnp.inf).sum().astype(ct.dtype)
     return jnp.broadcast_to(zero, embed.shape).at[tokens].add(ct), None
 
 
-_lookup.defvjp(lambda embed, tokens: (embed.take(tokens, axis=0), (embed, tokens)), _lookup_backward)
+_lookup.defvjp(
+    lambda embed, tokens: (embed.take(tokens, axis=0), (embed, tokens)), _lookup_backward
+)
 
 
 def states(lm: LanguageModel, params: Params, state, tokens):
@@ -97,15 +110,18 @@ def log_prob(lm: LanguageModel, params: Params, state, tokens, targets):
 
 
 def loss(lm: LanguageModel, params: Params, state, tokens, targets, key):
-    """Return `(final, losses[T, B])` for training: the head's loss, with dropout. Neither summed nor averaged.
+    """Return `(final, losses[T, B])` for training: the head's loss, with dropout, not averaged.
 
     Arguments as in `log_prob`; `key` draws the dropout masks and a sampled head's samples.
 
-    With `lm.dtype` the products are made in that precision and added up in float32; parameters, states,
-    losses and gradients stay float32. In bfloat16 the gradient is off by about one per cent.
+    With `lm.dtype` the products are made in that precision and added up in float32; parameters,
+    states, losses and gradients stay float32. In bfloat16 the gradient is off by about one per
+    cent.
     """
     if lm.dtype is not None:
-        params = jax.tree.map(lambda x: x.astype(lm.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, params)
+        params = jax.tree.map(
+            lambda x: x.astype(lm.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, params
+        )
     k_input, k_output, k_recurrent, k_head = jax.random.split(key, 4)
     x = _locked(k_input, lm.dropout.input, lm.embed(params.embed, tokens))
     weights = _drop_recurrent(k_recurrent, lm.dropout.recurrent, params.cell)
@@ -115,7 +131,7 @@ def loss(lm: LanguageModel, params: Params, state, tokens, targets, key):
 
 
 def rows(lm: LanguageModel, tokens, targets, key) -> Params:
-    """Return the ids of the rows that `loss` reads of each part with these arguments, `...` for the whole part."""
+    """Return the ids of the rows that `loss` reads of each part, `...` for the whole part."""
     if lm.head.rows is None:
         return Params(..., ..., ...)
     *_, k_head = jax.random.split(key, 4)
@@ -128,8 +144,10 @@ def next_log_probs(lm: LanguageModel, params: Params, state):
 
 
 def _drop(key, rate, x, shape):
-    """Zero with probability `rate` and scale the rest, so that the mean stays; one draw of `shape`, broadcast."""
-    return x * (jax.random.bernoulli(key, 1 - rate, shape) / (1 - rate)).astype(x.dtype) if rate else x
+    """Zero with probability `rate` and scale the rest to keep the mean; one draw of `shape`."""
+    return (
+        x * (jax.random.bernoulli(key, 1 - rate, shape) / (1 - rate)).astype(x.dtype) if rate else x
+    )
 
 
 def _locked(key, rate, xs):
@@ -141,6 +159,7 @@ def _drop_recurrent(key, rate, params):
     keys = jax.random.split(key, len(flat) or 1)
     name = lambda path: jax.tree_util.keystr(path[-1:], simple=True)
     leaves = [
-        _drop(k, rate, x, x.shape) if name(path) == "w_h" else x for k, (path, x) in zip(keys, flat, strict=False)
+        _drop(k, rate, x, x.shape) if name(path) == "w_h" else x
+        for k, (path, x) in zip(keys, flat, strict=False)
     ]
     return jax.tree.unflatten(tree, leaves)

@@ -33,7 +33,8 @@ def mixture(*lms: LanguageModel) -> LanguageModel:
     parameters of trained ones, with weights from `mixture_weights`.
 
     >>> from lmjax import cells, models
-    >>> lm = mixture(models.recurrent(cells.rnn(4, 4), vocab_size=10), models.ngram.ngram(10, 3, eos=0))
+    >>> rnn = models.recurrent(cells.rnn(4, 4), vocab_size=10)
+    >>> lm = mixture(rnn, models.ngram.ngram(10, 3, eos=0))
     >>> params = lm.init(jax.random.key(0))
     >>> logp = models.next_log_probs(lm, params, lm.cell.initial_state(params.cell))
     >>> float(jnp.exp(logp).sum().round(5))
@@ -54,16 +55,22 @@ def mixture(*lms: LanguageModel) -> LanguageModel:
     def combine(name, params, y, *token):
         logp = [
             getattr(lm.head, name)(Params(*part), y_m, *token)
-            for lm, y_m, *part in zip(lms, y, params.embed, params.cell, params.head.heads, strict=True)
+            for lm, y_m, *part in zip(
+                lms, y, params.embed, params.cell, params.head.heads, strict=True
+            )
         ]
         return jax.nn.logsumexp(jnp.stack(logp, -1), -1, b=params.head.weights)
 
     def each(name, *arguments):
-        return tuple(getattr(lm.cell, name)(*args) for lm, *args in zip(lms, *arguments, strict=True))
+        return tuple(
+            getattr(lm.cell, name)(*args) for lm, *args in zip(lms, *arguments, strict=True)
+        )
 
     cell = Cell(
         init=lambda key: init(key).cell,
-        initial_state=lambda params, batch_shape=(): each("initial_state", params, [batch_shape] * len(lms)),
+        initial_state=lambda params, batch_shape=(): each(
+            "initial_state", params, [batch_shape] * len(lms)
+        ),
         step=lambda params, state, x: each("step", params, state, x),
         encode=lambda params, xs: each("encode", params, xs),
         read=lambda params, states: each("read", params, states),
@@ -74,7 +81,9 @@ def mixture(*lms: LanguageModel) -> LanguageModel:
         log_prob=lambda params, y, token: combine("log_prob", params, y, token),
         loss=lambda params, y, token, key: -combine("log_prob", params, y, token),
     )
-    embed = lambda params, tokens: tuple(lm.embed(p, tokens) for lm, p in zip(lms, params, strict=True))
+    embed = lambda params, tokens: tuple(
+        lm.embed(p, tokens) for lm, p in zip(lms, params, strict=True)
+    )
     return LanguageModel(init, embed, cell, head)
 
 

@@ -16,7 +16,7 @@ def recurrent(
     cell: Cell,
     *,
     vocab_size: int,
-    n_embed: int | None = None,
+    embedding_size: int | None = None,
     head: Head | None = None,
     dropout: Dropout = Dropout(),
     segment: int | None = None,
@@ -27,17 +27,17 @@ def recurrent(
         e_t = E x_t,    s_t = cell(s_{t-1}, e_t),    P(x_{t+1}) = softmax(U read(s_t) + b)
 
     Args:
-        cell: the recurrence; its input must have size `n_embed`.
+        cell: the recurrence; its input must have size `embedding_size`.
         vocab_size: V.
-        n_embed: size of a word vector, default the size of what the cell reads out.
+        embedding_size: size of a word vector, default the size of what the cell reads out.
         head: the distribution, default `heads.softmax`; `heads.tied(V)` takes E for U.
         dropout: rates for training.
         segment: length k of the segments that training computes a second time on its way back, see
             `unroll`: for sequences too long for memory; k near sqrt(T) takes least.
-        dtype: precision of the products in training, `jnp.bfloat16` where the backend gains from it: not a CPU
-            without such instructions, nor small products on a GPU, which takes those of float32 in TF32 (an
-            H200 gains nothing at n = 1024, B = 32; 16 % at n = 2048, B = 256). What is trained, scored and
-            saved stays float32.
+        dtype: precision of the products in training, `jnp.bfloat16` where the backend gains from
+            it: not a CPU without such instructions, nor small products on a GPU, which takes those
+            of float32 in TF32 (an H200 gains nothing at n = 1024, B = 32; 16 % at n = 2048, B =
+            256). What is trained, scored and saved stays float32.
 
     >>> from lmjax import cells
     >>> lm = recurrent(cells.lstm(4, 4), vocab_size=10)
@@ -60,12 +60,12 @@ def recurrent(
         return cell.read(params, cell.initial_state(params))
 
     n = jax.eval_shape(lambda key: features(cell.init(key)), jax.random.key(0)).shape[-1]
-    size = n if n_embed is None else n_embed
+    embedding_size = n if embedding_size is None else embedding_size
     output = softmax(n, vocab_size) if head is None else head
 
     def init(key) -> Params:
         k_embed, k_cell, k_head = jax.random.split(key, 3)
-        embed = jax.random.uniform(k_embed, (vocab_size, size), minval=-0.1, maxval=0.1)
+        embed = jax.random.uniform(k_embed, (vocab_size, embedding_size), minval=-0.1, maxval=0.1)
         return Params(embed, cell.init(k_cell), output.init(k_head))
 
     return LanguageModel(init, lookup, cell, output, dropout, segment, dtype)

@@ -19,7 +19,7 @@ __all__ = [
 
 @styled
 def eigenvalues(spectra: Mapping[str, np.ndarray], *, ax: Axes) -> Axes:
-    """Draw eigenvalues of recurrent matrices on the complex plane, with the unit circle and the spectral radius rho.
+    """Draw eigenvalues of recurrent matrices, with the unit circle and the spectral radius rho.
 
     Args:
         spectra: eigenvalues `[n]`, complex, by name, e.g. before and after training.
@@ -30,18 +30,25 @@ def eigenvalues(spectra: Mapping[str, np.ndarray], *, ax: Axes) -> Axes:
     """
     angle = np.linspace(0, 2 * np.pi, 200)
     ax.plot(np.cos(angle), np.sin(angle), color="0.6", linestyle="-", linewidth=1)
-    for k, ((name, values), marker) in enumerate(zip(spectra.items(), "o^sDv" * len(spectra), strict=False)):
+    for k, ((name, values), marker) in enumerate(
+        zip(spectra.items(), "o^sDv" * len(spectra), strict=False)
+    ):
         values = np.asarray(values)
         (points,) = ax.plot(values.real, values.imag, marker, color=colour(k))
-        points.set(label=rf"{name}, $\rho$ = {np.abs(values).max():.3g}", fillstyle="full" if k % 2 else "none")
+        points.set(
+            label=rf"{name}, $\rho$ = {np.abs(values).max():.3g}",
+            fillstyle="full" if k % 2 else "none",
+        )
     ax.set(xlabel=r"Re $\lambda_i$", ylabel=r"Im $\lambda_i$", aspect="equal")
     legend_above(ax)
     return ax
 
 
 @styled
-def lag_profiles(profiles: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial h_i/\partial h_j\|$", ax: Axes) -> Axes:
-    r"""Draw how a norm changes with the lag: the median over starts, and bands of 50 % and 90 % of them.
+def lag_profiles(
+    profiles: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial h_i/\partial h_j\|$", ax: Axes
+) -> Axes:
+    r"""Draw how a norm changes with the lag: the median over starts, bands of 50 % and 90 %.
 
     Args:
         profiles: natural log-norms `[starts, lags]` by name, lag 0 first; NaN where a start has no
@@ -60,7 +67,14 @@ def lag_profiles(profiles: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial h_i
         )
         (line,) = ax.plot(median, label=name)
         for alpha, bottom, top in ((0.15, lowest, highest), (0.3, low, high)):
-            ax.fill_between(np.arange(len(median)), bottom, top, color=line.get_color(), alpha=alpha, linewidth=0)
+            ax.fill_between(
+                np.arange(len(median)),
+                bottom,
+                top,
+                color=line.get_color(),
+                alpha=alpha,
+                linewidth=0,
+            )
     ax.set(xlabel=r"lag $\ell = i - j$", ylabel=ylabel)
     ax.locator_params(axis="x", integer=True)
     power_ticks(ax.yaxis)
@@ -69,7 +83,9 @@ def lag_profiles(profiles: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial h_i
 
 
 @styled
-def state_gradients(norms: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial J/\partial h_t\|$", ax: Axes) -> Axes:
+def state_gradients(
+    norms: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial J/\partial h_t\|$", ax: Axes
+) -> Axes:
     """Draw the gradient of the whole loss with respect to the state of every step.
 
     Args:
@@ -102,11 +118,21 @@ def contribution_bars(shares, *, ax: Axes) -> Axes:
     """
     shares = np.asarray(shares, np.float64)
     steps = np.arange(1, len(shares) + 1)
-    for k, (name, kept) in enumerate({"along the gradient": shares >= 0, "against it": shares < 0}.items()):
+    for k, (name, kept) in enumerate(
+        {"along the gradient": shares >= 0, "against it": shares < 0}.items()
+    ):
         if not kept.any():
             continue
         label = f"{name}, {shares[kept].sum():.3g} in all"
-        ax.bar(steps[kept], shares[kept], width=1, color=colour(k), hatch="//" * k, edgecolor="white", label=label)
+        ax.bar(
+            steps[kept],
+            shares[kept],
+            width=1,
+            color=colour(k),
+            hatch="//" * k,
+            edgecolor="white",
+            label=label,
+        )
     ax.axhline(0, color="0.3", linestyle="-", linewidth=0.8)
     ax.set(xlabel="step $t$", ylabel=r"share of $\partial J/\partial W|_{(t)}$")
     legend_above(ax)
@@ -118,7 +144,8 @@ def truncation_curve(curves: Mapping[str, tuple], *, ax: Axes) -> Axes:
     """Draw what truncated backpropagation misses of the gradient against the steps k it goes back.
 
     Args:
-        curves: for each model, by name, `(ks, bias)`: steps `[K]` and relative bias ||g_k - G|| / ||G|| `[K]`.
+        curves: for each model, by name, `(ks, bias)`: steps `[K]` and relative bias ||g_k - G|| /
+            ||G|| `[K]`.
         ax: axes to draw on, new ones by default.
 
     >>> truncation_curve({"rnn": ([1, 2, 4], [0.9, 0.5, 0.0])}).get_xscale()
@@ -138,8 +165,8 @@ def truncation_curve(curves: Mapping[str, tuple], *, ax: Axes) -> Axes:
 def gate_scatter(saturation: Mapping[str, tuple], *, ax: Axes) -> Axes:
     """Draw every unit of every gate by how often it is shut and how often it is open.
 
-    A unit at the lower right is shut nearly always, at the upper left open nearly always, at the origin
-    never saturated; none lies beyond the diagonal.
+    A unit at the lower right is shut nearly always, at the upper left open nearly always, at the
+    origin never saturated; none lies beyond the diagonal.
 
     Args:
         saturation: `(left, right)` by gate, each `[n]`, as `analysis.gate_saturation` returns it.
@@ -151,10 +178,17 @@ def gate_scatter(saturation: Mapping[str, tuple], *, ax: Axes) -> Axes:
     References: Karpathy, Johnson and Fei-Fei (2015).
     """
     ax.plot([0, 1], [1, 0], color="0.6", linestyle="-", linewidth=1)
-    for k, ((name, (left, right)), marker) in enumerate(zip(saturation.items(), "o^sDv" * 9, strict=False)):
-        (points,) = ax.plot(left, right, marker, color=colour(k), label=f"${name}$", alpha=0.8, clip_on=False)
+    for k, ((name, (left, right)), marker) in enumerate(
+        zip(saturation.items(), "o^sDv" * 9, strict=False)
+    ):
+        (points,) = ax.plot(
+            left, right, marker, color=colour(k), label=f"${name}$", alpha=0.8, clip_on=False
+        )
         points.set(fillstyle="full" if k % 2 else "none")
-    ax.set(xlabel="share of steps shut (left-saturated)", ylabel="share of steps open (right-saturated)")
+    ax.set(
+        xlabel="share of steps shut (left-saturated)",
+        ylabel="share of steps open (right-saturated)",
+    )
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     ax.legend(loc="upper right")
     return ax

@@ -17,8 +17,8 @@ def gradient_map(log_norms, *, label=r"$\|\partial J_i/\partial h_j\|$", ax: Axe
     """Draw the norm of the gradient from every loss to every state before it.
 
     Args:
-        log_norms: natural log-norms `[T, T]`, row i the loss and column j <= i the state; what stands
-            above the diagonal is not drawn, and an exact zero (-inf) is left blank.
+        log_norms: natural log-norms `[T, T]`, row i the loss and column j <= i the state; what
+            stands above the diagonal is not drawn, and an exact zero (-inf) is left blank.
         label: the norm that is drawn.
         ax: axes to draw on, new ones by default.
 
@@ -37,7 +37,9 @@ def gradient_map(log_norms, *, label=r"$\|\partial J_i/\partial h_j\|$", ax: Axe
 
 
 @styled
-def error_surface(ws, bs, errors, paths: Mapping[str, np.ndarray] | None = None, *, ax: Axes) -> Axes:
+def error_surface(
+    ws, bs, errors, paths: Mapping[str, np.ndarray] | None = None, *, ax: Axes
+) -> Axes:
     """Draw the error over (w, b), and the ways of optimisers on it.
 
     Args:
@@ -47,16 +49,27 @@ def error_surface(ws, bs, errors, paths: Mapping[str, np.ndarray] | None = None,
         paths: points (w, b) `[K, 2]` by name; a way may leave the picture.
         ax: axes to draw on, new ones by default.
 
-    >>> error_surface([0, 1], [0, 1], [[0.0, 1.0], [2.0, 3.0]], {"sgd": [(0, 0), (1, 1)]}).get_xlabel()
+    >>> ways = {"sgd": [(0, 0), (1, 1)]}
+    >>> error_surface([0, 1], [0, 1], [[0.0, 1.0], [2.0, 3.0]], ways).get_xlabel()
     '$w$'
     """
     paths = paths or {}
-    greys = ListedColormap(plt.get_cmap("Greys")(np.linspace(0, 0.55, 256)))  # light, so that the ways stand out
+    # light, so that the ways stand out
+    greys = ListedColormap(plt.get_cmap("Greys")(np.linspace(0, 0.55, 256)))
     image = ax.pcolormesh(ws, bs, errors, shading="nearest", cmap=greys, rasterized=True)
     ax.figure.colorbar(image, ax=ax, label="error $E(w, b)$")
     limits = ax.axis()
-    for k, ((name, path), marker) in enumerate(zip(paths.items(), "os^Dv" * len(paths), strict=False)):
-        ax.plot(*np.transpose(path), marker=marker, markersize=2.5, linewidth=1, color=colour(k), label=name)
+    for k, ((name, path), marker) in enumerate(
+        zip(paths.items(), "os^Dv" * len(paths), strict=False)
+    ):
+        ax.plot(
+            *np.transpose(path),
+            marker=marker,
+            markersize=2.5,
+            linewidth=1,
+            color=colour(k),
+            label=name,
+        )
         ax.plot(*path[0], "*", color="white", markeredgecolor="black", markersize=12)
     ax.axis(limits)
     ax.grid(False)

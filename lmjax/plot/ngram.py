@@ -43,8 +43,21 @@ def ngram_storage(ngrams: Sequence[int], totals: Sequence[int], *, ax: Axes) -> 
     >>> ngram_storage([5, 9], [80, 240]).get_yscale()
     'log'
     """
-    ax.bar(range(1, len(ngrams) + 1), ngrams, width=0.6, color=colour(0), alpha=0.6, label="n-grams of length $n$")
-    ax.plot(range(1, len(totals) + 1), totals, "o-", color=colour(1), label="bytes of the model of order $n$")
+    ax.bar(
+        range(1, len(ngrams) + 1),
+        ngrams,
+        width=0.6,
+        color=colour(0),
+        alpha=0.6,
+        label="n-grams of length $n$",
+    )
+    ax.plot(
+        range(1, len(totals) + 1),
+        totals,
+        "o-",
+        color=colour(1),
+        label="bytes of the model of order $n$",
+    )
     ax.set(xlabel="$n$", ylabel="n-grams, bytes", yscale="log")
     ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -63,7 +76,9 @@ def ngram_perplexity(perplexities: Mapping[str, Sequence[float]], *, ax: Axes) -
     >>> ngram_perplexity({"add-one": [900.0, 2000.0]}).get_yscale()
     'log'
     """
-    for (name, values), marker in zip(perplexities.items(), "os^DvP*" * len(perplexities), strict=False):
+    for (name, values), marker in zip(
+        perplexities.items(), "os^DvP*" * len(perplexities), strict=False
+    ):
         ax.plot(range(1, len(values) + 1), np.asarray(values, float), f"{marker}-", label=name)
     ax.set(xlabel="$n$", ylabel="test perplexity", yscale="log")
     ax.yaxis.set_major_formatter(EngFormatter(sep=""))

@@ -1,4 +1,4 @@
-"""What every figure shares: the style, the axes, ticks for norms kept as logarithms, and a way into HTML."""
+"""What every figure shares: the style, the axes, ticks for logarithms, and a way into HTML."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ STYLE = Path(__file__).with_name("lmjax.mplstyle")
 
 
 def styled(figure: Callable) -> Callable:
-    """Make a figure function draw in the library's style, on axes of its own where it is given none."""
+    """Make a figure function draw in the library's style, on axes of its own if given none."""
 
     @wraps(figure)
     def draw(*args, ax: Axes | None = None, **options) -> Axes:
@@ -31,20 +31,22 @@ def styled(figure: Callable) -> Callable:
 
 
 def colour(k: int) -> str:
-    """Return the style's k-th colour; matplotlib reads "C0" only when it draws, outside the style."""
+    """Return the style's k-th colour: matplotlib reads "C0" when it draws, outside the style."""
     return to_hex(f"C{k}")
 
 
 def legend_above(ax: Axes) -> None:
-    """Put the legend on top of the axes, where it covers no data, in as many columns as they are wide."""
+    """Put the legend on top of the axes, where it covers no data, in as many columns as fit."""
     handles, labels = ax.get_legend_handles_labels()
     points = ax.get_window_extent().width * 72 / ax.figure.dpi
     entry = 5 * max(map(len, labels), default=0) + 40
-    ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=max(1, int(points // entry)))
+    ax.legend(
+        handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=max(1, int(points // entry))
+    )
 
 
 def decades(log_norm) -> np.ndarray:
-    """Return the decimal logarithm of what is kept as a natural one; -inf, an exact zero, is not drawn."""
+    """Return the decimal logarithm of a natural one; -inf, an exact zero, is not drawn."""
     return np.asarray(log_norm, np.float64) / np.log(10)
 
 
@@ -69,6 +71,10 @@ def data_uri(ax: Axes, *, format: str = "svg") -> str:
         raise ValueError(f"data_uri: format must be one of {sorted(types)}, got {format!r}")
     figure = cast(Figure, ax.get_figure(root=True))
     with plt.style.context(STYLE):
-        figure.savefig(buffer := io.BytesIO(), format=format, metadata={"Date": None} if format == "svg" else None)
+        figure.savefig(
+            buffer := io.BytesIO(),
+            format=format,
+            metadata={"Date": None} if format == "svg" else None,
+        )
     plt.close(figure)
     return f"data:{types[format]};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -13,7 +13,7 @@ __all__ = ["clip_timeline", "learning_curves"]
 
 @styled
 def learning_curves(curves: Mapping[str, tuple], *, xlabel: str = "tokens seen", ax: Axes) -> Axes:
-    """Draw perplexity against training: a thin line on the training set, markers on the validation set.
+    """Draw perplexity against training: a line for the training set, markers for validation.
 
     Args:
         curves: for each run, by name, `(seen, train, valid)`: tokens (or steps) `[K]`, training
@@ -24,8 +24,12 @@ def learning_curves(curves: Mapping[str, tuple], *, xlabel: str = "tokens seen",
     >>> learning_curves({"lstm": ([1, 2], [90.0, 60.0], [(2, 70.0)])}).get_yscale()
     'log'
     """
-    for (name, (seen, train, valid)), marker in zip(curves.items(), "osD^vP*" * len(curves), strict=False):
-        (line,) = ax.plot(seen, train, linewidth=0.9, alpha=0.8, label=f"{name}, training" if len(seen) else None)
+    for (name, (seen, train, valid)), marker in zip(
+        curves.items(), "osD^vP*" * len(curves), strict=False
+    ):
+        (line,) = ax.plot(
+            seen, train, linewidth=0.9, alpha=0.8, label=f"{name}, training" if len(seen) else None
+        )
         if len(valid):
             (points,) = ax.plot(*np.transpose(valid), marker, color=line.get_color())
             points.set(label=f"{name}, validation", markeredgecolor="white")
@@ -65,7 +69,13 @@ def clip_timeline(norms, max_norm: float, *, ax: Axes) -> Axes:
     )
     if bad.any():
         edge = ax.get_xaxis_transform()
-        ax.plot(steps[bad], np.full(bad.sum(), 0.98), "kx", transform=edge, label=f"not finite ({bad.sum()})")
+        ax.plot(
+            steps[bad],
+            np.full(bad.sum(), 0.98),
+            "kx",
+            transform=edge,
+            label=f"not finite ({bad.sum()})",
+        )
     ax.axhline(max_norm, color=colour(0), linestyle="--", label=f"threshold {max_norm:g}")
     ax.set(xlabel="step", ylabel=r"$\|g\|$ before clipping", yscale="log")
     legend_above(ax)

@@ -1,9 +1,17 @@
 """Training: one step, the loop around it, its memory, checkpoints, runs on disk."""
 
-from lmjax.train.loop import History, Progress, Run, fit, learning_curve, load_history, steps_per_epoch
+from lmjax.train.loop import (
+    History,
+    Progress,
+    Run,
+    fit,
+    learning_curve,
+    load_history,
+    steps_per_epoch,
+)
 from lmjax.train.memory import keep_memory
 from lmjax.train.run import Model, Trained, build, check_same, describe, load_run
-from lmjax.train.step import Metrics, TrainState, optimizer, start, start_params, step
+from lmjax.train.step import Metrics, TrainState, init_params, init_state, optimizer, step
 
 __all__ = [
     "History",
@@ -17,13 +25,13 @@ __all__ = [
     "check_same",
     "describe",
     "fit",
+    "init_params",
+    "init_state",
     "keep_memory",
     "learning_curve",
     "load_history",
     "load_run",
     "optimizer",
-    "start",
-    "start_params",
     "step",
     "steps_per_epoch",
 ]

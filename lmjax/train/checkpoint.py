@@ -17,13 +17,14 @@ __all__ = ["load", "read_meta", "save", "write"]
 def save(path, tree, meta: dict) -> None:
     """Write the arrays of a pytree and a JSON-able `meta` to one safetensors file, atomically.
 
-    A leaf's name is its path in the tree (`params.cell.w_h`), so that any safetensors reader can use it.
+    A leaf's name is its path in the tree (`params.cell.w_h`), so that any safetensors reader can
+    use it.
     """
     write(path, to_bytes(_named(tree), {"meta": json.dumps(meta)}))
 
 
 def load(path, like):
-    """Return `(tree, meta)` from a file that `save` wrote, with the structure of `like` (arrays or their shapes).
+    """Return `(tree, meta)` of a file that `save` wrote; `like` gives the structure and shapes.
 
     >>> import tempfile, jax.numpy as jnp
     >>> file = Path(tempfile.mkdtemp()) / "a.safetensors"

@@ -15,10 +15,10 @@ import numpy as np
 import optax
 
 from lmjax.data import Corpus, contiguous
-from lmjax.evaluate import perplexity
+from lmjax.metrics import perplexity
 from lmjax.models import LanguageModel
 from lmjax.train import checkpoint
-from lmjax.train.step import Metrics, optimizer, rewind, start, step
+from lmjax.train.step import Metrics, init_state, optimizer, rewind, step
 
 __all__ = ["History", "Progress", "Run", "fit", "learning_curve", "load_history", "steps_per_epoch"]
 
@@ -34,7 +34,7 @@ class History(NamedTuple):
     loss: list  # [K]  mean loss of each step's batch, nats a token
     norm: list  # [K]  gradient norm of each step before clipping
     valid: list  # [M]  pairs (tokens trained on so far, validation perplexity)
-    sampled: bool = False  # whether `loss` is an estimate for its gradient, of which no perplexity may be made
+    sampled: bool = False  # whether `loss` is an estimate that gives no perplexity
 
 
 class Progress(NamedTuple):
@@ -56,7 +56,7 @@ class Run(NamedTuple):
     opt: Any  # last state of the optimiser, `opt[0]` with the clipping statistics
 
 
-def steps_per_epoch(tokens: int, lanes: int, steps: int) -> int:
+def steps_per_epoch(tokens: int, batch_size: int, bptt: int) -> int:
     """Return how many batches of `data.contiguous` hold a stream of so many tokens.
 
     >>> steps_per_epoch(1000, 32, 10)
@@ -65,10 +65,10 @@ def steps_per_epoch(tokens: int, lanes: int, steps: int) -> int:
     Raises:
         ValueError: a number is below 1.
     """
-    for name, value in {"tokens": tokens, "lanes": lanes, "steps": steps}.items():
+    for name, value in {"tokens": tokens, "batch_size": batch_size, "bptt": bptt}.items():
         if value < 1:
             raise ValueError(f"{name}: must be at least 1, got {value}")
-    return math.ceil(math.ceil(tokens / lanes) / steps)
+    return math.ceil(math.ceil(tokens / batch_size) / bptt)
 
 
 def fit(
@@ -77,8 +77,8 @@ def fit(
     key,
     *,
     epochs: int = 5,
-    lanes: int = 32,
-    steps: int = 35,
+    batch_size: int = 32,
+    bptt: int = 35,
     transform: optax.GradientTransformation | None = None,
     reset: float = 0.01,
     patience: int | None = None,
@@ -89,26 +89,28 @@ def fit(
 ) -> Run:
     """Train a language model and return the parameters of the best validation perplexity.
 
-    The training stream is read in `lanes` contiguous stretches, `steps` tokens at a time, the cell's
-    state carried along; every epoch starts afresh at the beginning and ends with a validation (in as
-    many lanes, see `evaluate.perplexity`).
+    The training stream is cut into `batch_size` contiguous sequences, read `bptt` tokens at a time,
+    the cell's state carried along: truncated backpropagation through time. Every epoch starts
+    afresh at the beginning and ends with a validation (of the same batch size, see
+    `metrics.perplexity`).
 
     Args:
         lm: the model.
         corpus: its `train` and `valid` splits are used.
         key: random key; the run is a function of it and the arguments.
         epochs: passes over the training stream.
-        lanes: B.
-        steps: T, how far gradients flow.
+        batch_size: B, the number of sequences.
+        bptt: T, tokens of a sequence at a time, and how far gradients flow back.
         transform: optax optimiser, default `optimizer("adam", steps=all)`.
-        reset: probability that a lane's state begins anew at a batch, see `step`.
+        reset: probability that a sequence's state begins anew at a batch, see `step`.
         patience: stop after so many epochs without a better validation; None never does.
         minutes: stop, with a last validation, when so much time has passed.
-        report: called before the first step, after it, then a few times a second at most, and after each
-            validation.
-        out: directory for `best.safetensors` (at every best validation) and `last.safetensors` (every
-            minute, and when interrupted).
-        resume: go on from `out/last.safetensors` exactly where it ends; the result is that of an unbroken run.
+        report: called before the first step, after it, then a few times a second at most, and after
+            each validation.
+        out: directory for `best.safetensors` (at every best validation) and `last.safetensors`
+            (every minute, and when interrupted).
+        resume: go on from `out/last.safetensors` exactly where it ends; the result is that of an
+            unbroken run.
 
     Raises:
         ValueError: a number is out of range, or the checkpoint does not fit.
@@ -116,13 +118,14 @@ def fit(
     """
     if epochs < 1:
         raise ValueError(f"epochs: must be at least 1, got {epochs}")
-    epoch_steps = steps_per_epoch(len(corpus.train), lanes, steps)
-    total = epochs * epoch_steps
+    epoch_steps = steps_per_epoch(len(corpus.train), batch_size, bptt)
+    total, eos = epochs * epoch_steps, corpus.vocab.eos
     transform = optimizer(steps=total) if transform is None else transform
-    state = start(lm, transform, key, lanes)
+    state = init_state(lm, transform, key, batch_size)
     best = jax.tree.map(jnp.copy, state.params)
     history = History([], [], [], [], sampled=lm.head.rows is not None)
-    done, best_valid, since = 0, math.inf, 0  # epochs validated; best validation; validations since then
+    # epochs validated; best validation; validations since then
+    done, best_valid, since = 0, math.inf, 0
     if resume:
         if out is None:
             raise ValueError("resume: out must name the directory to go on from")
@@ -141,14 +144,18 @@ def fit(
         recent = history.loss[-max(len(pending), 1) :]
         pending.clear()
         if not np.isfinite(recent).all():
-            raise FloatingPointError(f"training: the loss is not finite at step {len(history.loss)} of {total}")
+            raise FloatingPointError(
+                f"training: the loss is not finite at step {len(history.loss)} of {total}"
+            )
         tokens, loss = (history.tokens or [0])[-1], float(np.mean(recent)) if recent else math.nan
         report(Progress(len(history.loss), total, tokens, loss, valid))
 
     def save():
         if out is not None:
             checkpoint.save(
-                out / LAST, (state, best), {"done": [done, best_valid, since], "history": history._asdict()}
+                out / LAST,
+                (state, best),
+                {"done": [done, best_valid, since], "history": history._asdict()},
             )
 
     try:
@@ -156,8 +163,8 @@ def fit(
         for epoch in range(done, epochs):
             taken, late = int(state.step) - epoch * epoch_steps, False
             if not taken:
-                state = rewind(lm, state, lanes)
-            batches = contiguous(corpus.train, lanes=lanes, steps=steps, start=corpus.vocab.eos)
+                state = rewind(lm, state, batch_size)
+            batches = contiguous(corpus.train, batch_size=batch_size, seq_len=bptt, start=eos)
             for batch in islice(batches, taken, None):
                 state, metrics = step(lm, transform, state, batch, reset=reset)
                 pending.append((int(batch.mask.sum()), metrics))
@@ -171,11 +178,13 @@ def fit(
                     saved = now
                 if late := minutes is not None and now - began > 60 * minutes:
                     break
-            valid = perplexity(lm, state.params, corpus.valid, start=corpus.vocab.eos, lanes=lanes).perplexity
+            score = perplexity(lm, state.params, corpus.valid, start=eos, batch_size=batch_size)
+            valid = score.perplexity
             pull(valid)
             history.valid.append([history.tokens[-1], valid])
             better = valid < best_valid
-            done, best_valid, since = epoch + (not late), min(valid, best_valid), 0 if better else since + 1
+            done, since = epoch + (not late), 0 if better else since + 1
+            best_valid = min(valid, best_valid)
             if better:
                 best = jax.tree.map(jnp.copy, state.params)
                 if out is not None:
@@ -192,10 +201,10 @@ def fit(
 
 
 def learning_curve(history: History) -> tuple[np.ndarray, np.ndarray, list]:
-    """Return `(seen, train, valid)`: tokens seen, running training perplexity there, and the validations.
+    """Return `(seen, train, valid)`: tokens seen, running training perplexity, validations.
 
-    The training loss is averaged over a fiftieth of the run; a sampled one gives no perplexity, and `seen`
-    and `train` are empty. For `plot.learning_curves`.
+    The training loss is averaged over a fiftieth of the run; a sampled one gives no perplexity, and
+    `seen` and `train` are empty. For `plot.learning_curves`.
 
     >>> seen, perplexity, _ = learning_curve(History([10, 20], [0.0, 0.0], [1.0, 1.0], []))
     >>> perplexity.tolist()

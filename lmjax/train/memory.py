@@ -12,12 +12,13 @@ GLIBC = {  # by environment variable: the number of mallopt(3), the value
 
 
 def keep_memory() -> None:
-    """Let the process keep what it frees, so that a step finds its memory where the last one left it.
+    """Let the process keep what it frees: a step finds its memory where the last one left it.
 
-    XLA asks for the working memory of a step on a CPU anew at every call. Blocks above 32 MB glibc gives back to the
-    system when they are freed, and gets again page by page, each cleared, in 5 to 15 % of the time of a step. Call
-    this before the first computation; the process then stays as large as it once was. It does what the environment
-    variables of `GLIBC` do, and nothing where another C library stands in its place.
+    XLA asks for the working memory of a step on a CPU anew at every call. Blocks above 32 MB glibc
+    gives back to the system when they are freed, and gets again page by page, each cleared, in 5 to
+    15 % of the time of a step. Call this before the first computation; the process then stays as
+    large as it once was. It does what the environment variables of `GLIBC` do, and nothing where
+    another C library stands in its place.
 
     >>> keep_memory()
     """

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lmjax import cells, heads
+import lmjax.cells as cells
+import lmjax.heads as heads
 from lmjax.cell import Cell
 from lmjax.data import Vocabulary
 from lmjax.heads import Head
@@ -20,9 +21,15 @@ from lmjax.train.loop import BEST
 
 __all__ = ["CELLS", "HEADS", "Model", "Trained", "build", "check_same", "describe", "load_run"]
 
+
+def irnn(n_in: int, n: int) -> Cell:
+    """Return the vanilla cell of rectified units that starts at the identity (Le et al., 2015)."""
+    return cells.rnn(n_in, n, activation=jax.nn.relu, w_h=cells.initial.identity())
+
+
 CELLS: dict[str, Callable[[int, int], Cell]] = {
     "rnn": cells.rnn,
-    "irnn": lambda n_in, n: cells.rnn(n_in, n, activation=jax.nn.relu, w_h=cells.initial.identity()),
+    "irnn": irnn,
     "lstm": cells.lstm,
     "gru": cells.gru,
     "mingru": cells.mingru,
@@ -40,15 +47,15 @@ class Model:
     """The shape of a recurrent language model."""
 
     cell: str = "lstm"
-    """Kind of cell: rnn (vanilla, tanh), irnn (relu, started at the identity), lstm, gru or mingru."""
-    n: int = 256
+    """Kind of cell: rnn (vanilla, tanh), irnn (relu, from the identity), lstm, gru or mingru."""
+    hidden: int = 256
     """Size of the hidden vector."""
-    embed: int | None = None
+    embedding: int | None = None
     """Size of a word vector; the hidden size if not given."""
     layers: int = 1
     """Cells on top of each other."""
     head: str = "softmax"
-    """Output layer: softmax, tied (shares the word vectors; needs embed = n), adaptive or sampled."""
+    """Output layer: softmax, tied (shares word vectors of the hidden size), adaptive or sampled."""
     drop_input: float = 0.0
     """Dropout rate of word vectors."""
     drop_output: float = 0.0
@@ -56,7 +63,7 @@ class Model:
     drop_recurrent: float = 0.0
     """Dropout rate of single recurrent weights."""
     segment: int | None = None
-    """For long sequences: keep the state of every so many steps only and compute the rest again going backward."""
+    """For long sequences: keep every so-many-th state, and compute the others again going back."""
 
 
 class Trained(NamedTuple):
@@ -71,28 +78,32 @@ class Trained(NamedTuple):
 def build(model: Model, vocab_size: int) -> LanguageModel:
     """Return the language model of a description.
 
-    >>> build(Model(cell="gru", n=8, layers=2), vocab_size=10).cell.layers[0] == cells.gru(8, 8)
+    >>> lm = build(Model(cell="gru", hidden=8, layers=2), vocab_size=10)
+    >>> lm.cell.layers[0] == cells.gru(8, 8)
     True
 
     Raises:
-        ValueError: the cell or the head is unknown, a size is not positive, or `tied` does not fit the sizes.
+        ValueError: the cell or the head is unknown, a size is not positive, or `tied` does not fit
+            the sizes.
     """
     choices: dict[str, Collection[str]] = {"cell": CELLS, "head": HEADS}
     for name, known in choices.items():
         if (given := getattr(model, name)) not in known:
             raise ValueError(f"{name}: must be one of {', '.join(known)}, got {given!r}")
-    size = model.n if model.embed is None else model.embed
-    if model.layers < 1:
-        raise ValueError(f"layers: must be at least 1, got {model.layers}")
-    if model.head == "tied" and size != model.n:
-        raise ValueError(f"head: tied needs embed equal to n, got embed={size}, n={model.n}")
+    hidden, layers = model.hidden, model.layers
+    embedding = hidden if model.embedding is None else model.embedding
+    for name, size in {"hidden": hidden, "embedding": embedding, "layers": layers}.items():
+        if size < 1:
+            raise ValueError(f"{name}: must be at least 1, got {size}")
+    if model.head == "tied" and embedding != hidden:
+        raise ValueError(f"head: tied needs embedding equal to hidden, got {embedding=}, {hidden=}")
     make = CELLS[model.cell]
-    layers = [make(size if k == 0 else model.n, model.n) for k in range(model.layers)]
+    stacked = [make(embedding if k == 0 else hidden, hidden) for k in range(layers)]
     return recurrent(
-        layers[0] if model.layers == 1 else cells.stack(*layers),
+        stacked[0] if layers == 1 else cells.stack(*stacked),
         vocab_size=vocab_size,
-        n_embed=size,
-        head=HEADS[model.head](model.n, vocab_size),
+        embedding_size=embedding,
+        head=HEADS[model.head](hidden, vocab_size),
         dropout=Dropout(model.drop_input, model.drop_output, model.drop_recurrent),
         segment=model.segment,
     )
@@ -101,7 +112,10 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
 def describe(out: Path, model: Model, vocab: Vocabulary, config: dict) -> None:
     """Write `config.json` and `vocab.json` of a run before it starts."""
     out.mkdir(parents=True, exist_ok=True)
-    write = lambda name, value: checkpoint.write(out / name, json.dumps(value, ensure_ascii=False, indent=1).encode())
+
+    def write(name, value):
+        checkpoint.write(out / name, json.dumps(value, ensure_ascii=False, indent=1).encode())
+
     write("config.json", {"model": asdict(model), **config})
     write("vocab.json", {"level": vocab.level, "symbols": vocab.symbols})
 
@@ -117,7 +131,10 @@ def check_same(out: Path, model: Model, config: dict) -> None:
     flat = lambda d: {**d["model"], **{k: v for k, v in d.items() if k != "model"}}
     for name, value in flat(now).items():
         if flat(was).get(name) != value:
-            raise ValueError(f"resume: {name} was {flat(was).get(name)!r} when the run began, now it is {value!r}")
+            raise ValueError(
+                f"resume: {name} was {flat(was).get(name)!r} when the run began, "
+                f"now it is {value!r}"
+            )
 
 
 def load_run(path) -> Trained:

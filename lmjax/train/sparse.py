@@ -36,27 +36,34 @@ class Rows:
 
 
 def used(parts: Params, tree):
-    """Return, for each leaf of parameters and optimiser state, the distinct ids of the rows used, `...` for all.
+    """Return the distinct ids of the rows used of each leaf, `...` for all of them.
 
-    Where the optimiser keeps something for each parameter it does so in a `Params`. Ids are filled up
-    to a fixed number with one that no table has.
+    Where the optimiser keeps something for each parameter it does so in a `Params`. Ids are filled
+    up to a fixed number with one that no table has.
 
     Args:
         parts: ids, repeated as they may be, for each part of a model; see `models.rows`.
         tree: any pytree with `Params` in it.
     """
     distinct = jax.tree.map(
-        lambda i: i if i is ... else jnp.unique(i, size=i.size, fill_value=jnp.iinfo(i.dtype).max), parts
+        lambda i: i if i is ... else jnp.unique(i, size=i.size, fill_value=jnp.iinfo(i.dtype).max),
+        parts,
     )
     of_model = lambda node: isinstance(node, Params)
-    return jax.tree.map(lambda x: jax.tree.broadcast(distinct, x) if of_model(x) else ..., tree, is_leaf=of_model)
+    return jax.tree.map(
+        lambda x: jax.tree.broadcast(distinct, x) if of_model(x) else ..., tree, is_leaf=of_model
+    )
 
 
 def take(tree: Any, ids: Any):
     """Return the rows of each leaf."""
-    return jax.tree.map(lambda x, i: x if i is ... else x.at[i].get(mode="fill", fill_value=0), tree, ids)
+    return jax.tree.map(
+        lambda x, i: x if i is ... else x.at[i].get(mode="fill", fill_value=0), tree, ids
+    )
 
 
 def put(tree: Any, ids: Any, rows: Any):
     """Return the tree with these rows in place of its own."""
-    return jax.tree.map(lambda x, i, new: new if i is ... else x.at[i].set(new, mode="drop"), tree, ids, rows)
+    return jax.tree.map(
+        lambda x, i, new: new if i is ... else x.at[i].set(new, mode="drop"), tree, ids, rows
+    )

@@ -1,4 +1,4 @@
-"""One training step, compiled once: loss, gradient, update, with the state carried between batches."""
+"""One training step, compiled once: loss, gradient, update; the state carried on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import optax
 
 from lmjax.analysis import clip_by_global_norm
 from lmjax.data import Batch
-from lmjax.maps import select
 from lmjax.models import LanguageModel, loss, rows
 from lmjax.train.sparse import Rows, put, take, used
+from lmjax.tree import where
 
-__all__ = ["Metrics", "TrainState", "optimizer", "rewind", "start", "start_params", "step"]
+__all__ = ["Metrics", "TrainState", "init_params", "init_state", "optimizer", "rewind", "step"]
 
 
 class TrainState(NamedTuple):
@@ -36,7 +36,11 @@ class Metrics(NamedTuple):
 
 
 def optimizer(
-    name: str = "adam", learning_rate: float = 2e-3, *, steps: int | None = None, max_norm: float = 1.0
+    name: str = "adam",
+    learning_rate: float = 2e-3,
+    *,
+    steps: int | None = None,
+    max_norm: float = 1.0,
 ) -> optax.GradientTransformation:
     """Return gradient clipping by global norm followed by an optax optimiser.
 
@@ -55,51 +59,66 @@ def optimizer(
     if not learning_rate > 0:
         raise ValueError(f"learning_rate: must be positive, got {learning_rate}")
     if steps is not None and steps < 1:
-        raise ValueError(f"optimizer: steps of the decay (epochs x steps an epoch) must be at least 1, got {steps}")
+        raise ValueError(
+            "optimizer: steps of the decay (epochs x steps an epoch) must be at least 1, "
+            f"got {steps}"
+        )
     schedule = learning_rate if steps is None else optax.cosine_decay_schedule(learning_rate, steps)
     return optax.chain(clip_by_global_norm(max_norm), known[name](schedule))
 
 
-@partial(jax.jit, static_argnames=("lm", "transform", "lanes"))  # one program in place of forty
-def start(lm: LanguageModel, transform: optax.GradientTransformation, key, lanes: int) -> TrainState:
-    """Return the state before the first step: fresh parameters, and a cell that has read nothing."""
+# one program in place of forty
+@partial(jax.jit, static_argnames=("lm", "transform", "batch_size"))
+def init_state(
+    lm: LanguageModel, transform: optax.GradientTransformation, key, batch_size: int
+) -> TrainState:
+    """Return the state before the first step: fresh parameters, a cell that has read nothing."""
     k_train = jax.random.fold_in(key, 1)
-    params = start_params(lm, key)
-    state = TrainState(params, transform.init(params), None, jax.random.key_data(k_train), jnp.zeros((), jnp.int32))
-    return rewind(lm, state, lanes)
+    params = init_params(lm, key)
+    state = TrainState(
+        params, transform.init(params), None, jax.random.key_data(k_train), jnp.zeros((), jnp.int32)
+    )
+    return rewind(lm, state, batch_size)
 
 
-def start_params(lm: LanguageModel, key):
+def init_params(lm: LanguageModel, key):
     """Return the parameters that training with this key begins with."""
     return lm.init(jax.random.fold_in(key, 0))
 
 
-def rewind(lm: LanguageModel, state: TrainState, lanes: int) -> TrainState:
-    """Return the state with a cell that has read nothing, in buffers of its own (`step` donates them)."""
-    return state._replace(carry=jax.tree.map(jnp.copy, lm.cell.initial_state(state.params.cell, (lanes,))))
+def rewind(lm: LanguageModel, state: TrainState, batch_size: int) -> TrainState:
+    """Return the state with a cell that has read nothing, in new buffers: `step` donates them."""
+    fresh = lm.cell.initial_state(state.params.cell, (batch_size,))
+    return state._replace(carry=jax.tree.map(jnp.copy, fresh))
 
 
 @partial(jax.jit, static_argnames=("lm", "transform", "reset"), donate_argnames="state")
 def step(
-    lm: LanguageModel, transform: optax.GradientTransformation, state: TrainState, batch: Batch, *, reset: float = 0.0
+    lm: LanguageModel,
+    transform: optax.GradientTransformation,
+    state: TrainState,
+    batch: Batch,
+    *,
+    reset: float = 0.0,
 ) -> tuple[TrainState, Metrics]:
     """Take one step on the mean loss of a batch; the old state's memory is used for the new one.
 
     The cell's state comes from the batch before, and no gradient flows into it: truncated
-    backpropagation through time over T steps. Each lane begins anew with probability `reset`: else the
-    model meets its start state only at the few places where the lanes begin, and may learn to depend on
-    what those made of it.
+    backpropagation through time over T steps. Each sequence begins anew with probability `reset`:
+    else the model meets its initial state only at the few places where the sequences begin, and may
+    learn to depend on what those made of it.
 
-    With a head that has `rows` only the rows of the embedding and of the head that the batch reads are
-    touched, and so is the transformation's state: a word that does not occur keeps its moments and moves
-    again when it does (PyTorch's SparseAdam does the same), and the cost does not grow with V. Plain SGD's
-    is the step on all rows; gradients gathered over steps (`optax.MultiSteps`) need them all, which
-    `lm.head._replace(rows=None)` gives.
+    With a head that has `rows` only the rows of the embedding and of the head that the batch reads
+    are touched, and so is the transformation's state: a word that does not occur keeps its moments
+    and moves again when it does (PyTorch's SparseAdam does the same), and the cost does not grow
+    with V. Plain SGD's is the step on all rows; gradients gathered over steps (`optax.MultiSteps`)
+    need them all, which `lm.head._replace(rows=None)` gives.
     """
-    k_reset, k_loss = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step))
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    k_reset, k_loss = jax.random.split(key)
     anew = jax.random.bernoulli(k_reset, reset, batch.inputs.shape[1:])
     fresh = lm.cell.initial_state(state.params.cell, anew.shape)
-    carry = jax.tree.map(partial(select, anew), fresh, state.carry)
+    carry = where(anew, fresh, state.carry)
 
     whole = state.params, state.opt
     ids = used(rows(lm, batch.inputs, batch.targets, k_loss), whole)
@@ -113,4 +132,5 @@ def step(
     (value, final), gradient = jax.value_and_grad(mean_loss, has_aux=True)(params)
     updates, opt = transform.update(gradient, opt, params)
     params, opt = put(whole, ids, (optax.apply_updates(params, updates), opt))
-    return TrainState(params, opt, final, state.key, state.step + 1), Metrics(value, optax.tree.get(opt, "norm"))
+    metrics = Metrics(value, optax.tree.get(opt, "norm"))
+    return TrainState(params, opt, final, state.key, state.step + 1), metrics

@@ -1,4 +1,4 @@
-"""Cells to analyse, and brute force: every derivative from `jax.jacrev` of the recurrence with untied parameters."""
+"""Cells to analyse, and brute force: `jax.jacrev` of the recurrence with untied parameters."""
 
 from functools import cache
 from typing import Any, NamedTuple
@@ -22,11 +22,20 @@ def _user_cell():
     """A dict for a state, an integer in it, and a step of one's own."""
 
     def step(params, state, x):
-        slow = params["a"] * state["slow"] + jnp.tanh(x @ params["u"] + state["fast"] @ params["w_h"])
-        return {"slow": slow, "fast": jnp.sin(slow) * state["fast"] + x @ params["u"], "count": state["count"] + 1}
+        z = x @ params["u"] + state["fast"] @ params["w_h"]
+        slow = params["a"] * state["slow"] + jnp.tanh(z)
+        return {
+            "slow": slow,
+            "fast": jnp.sin(slow) * state["fast"] + x @ params["u"],
+            "count": state["count"] + 1,
+        }
 
     return Cell(
-        init=lambda key: {"a": jnp.full(4, 0.8), "u": jax.random.normal(key, (N_IN, 4)), "w_h": jnp.eye(4) + 0.1},
+        init=lambda key: {
+            "a": jnp.full(4, 0.8),
+            "u": jax.random.normal(key, (N_IN, 4)),
+            "w_h": jnp.eye(4) + 0.1,
+        },
         initial_state=lambda params, batch_shape=(): {
             "slow": jnp.zeros((*batch_shape, 4)),
             "fast": jnp.ones((*batch_shape, 4)),
@@ -43,13 +52,17 @@ CELLS = {
     "stack": lambda: cells.stack(cells.lstm(N_IN, 2), cells.rnn(2, 2)),
     "user": _user_cell,
     "linen": lambda: from_linen(nn.LSTMCell(3, param_dtype=jnp.float64, dtype=jnp.float64), N_IN),
-    "nnx": lambda: from_nnx(lambda rngs: nnx.GRUCell(N_IN, 4, param_dtype=jnp.float64, rngs=rngs), N_IN),
+    "nnx": lambda: from_nnx(
+        lambda rngs: nnx.GRUCell(N_IN, 4, param_dtype=jnp.float64, rngs=rngs), N_IN
+    ),
 }
 
 
 def flat(state):
     """The floating leaves of a state, flattened."""
-    return ravel_pytree([s for s in jax.tree.leaves(state) if jnp.issubdtype(s.dtype, jnp.floating)])[0]
+    return ravel_pytree(
+        [s for s in jax.tree.leaves(state) if jnp.issubdtype(s.dtype, jnp.floating)]
+    )[0]
 
 
 def shifted(state, shift):
@@ -87,7 +100,9 @@ class Case(NamedTuple):
 def make(name, length=T, seed=0):
     cell = CELLS[name]()
     keys = jax.random.split(jax.random.key(seed), 4)
-    params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(keys[1], jnp.shape(p)), cell.init(keys[0]))
+    params = jax.tree.map(
+        lambda p: p + 0.3 * jax.random.normal(keys[1], jnp.shape(p)), cell.init(keys[0])
+    )
     xs, ys = jax.random.normal(keys[2], (length, N_IN)), jax.random.normal(keys[3], (length, 2))
     return Case(cell, params, cell.initial_state(params), xs, squared_error, ys)
 
@@ -116,10 +131,16 @@ def brute(name, length=T) -> Derivatives:
     @jax.jit
     def derivatives():
         untied = jax.tree.map(lambda p: jnp.broadcast_to(p, (length, *jnp.shape(p))), params)
-        at = jnp.zeros((length, len(flat(state)))), jnp.zeros(jax.eval_shape(cell.encode, params, xs).shape), untied
+        at = (
+            jnp.zeros((length, len(flat(state)))),
+            jnp.zeros(jax.eval_shape(cell.encode, params, xs).shape),
+            untied,
+        )
         states = jax.jacrev(lambda e: run(e, *at[1:])[0])(at[0])
         return Derivatives(
-            run(*at)[1], jnp.swapaxes(states, 1, 2), *jax.jacrev(lambda *a: run(*a)[1], argnums=(0, 1, 2))(*at)
+            run(*at)[1],
+            jnp.swapaxes(states, 1, 2),
+            *jax.jacrev(lambda *a: run(*a)[1], argnums=(0, 1, 2))(*at),
         )
 
     return derivatives()

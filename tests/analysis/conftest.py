@@ -10,5 +10,5 @@ def name(request):
 
 @pytest.fixture(params=["stack", "user"])
 def some(request):
-    """Cells with a state of several leaves: an LSTM under a vanilla cell, a dict with an integer."""
+    """Cells with several leaves of state: an LSTM under a vanilla cell, a dict with an integer."""
     return request.param

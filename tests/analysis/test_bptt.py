@@ -6,13 +6,17 @@ import pytest
 from brute import brute, make
 
 from lmjax import analysis, cells
-from lmjax.cell import Cell, unroll
+from lmjax.cell import Cell
+from lmjax.unroll import unroll
 
 
 def check(contributions, untied, whole, atol=1e-10):
     """Against the gradients g_t of parameters that are untied over time, and their sum."""
     for g, norms, shares, got, of in zip(
-        *map(jax.tree.leaves, (untied, contributions.log_norms, contributions.shares, contributions.gradient, whole)),
+        *map(
+            jax.tree.leaves,
+            (untied, contributions.log_norms, contributions.shares, contributions.gradient, whole),
+        ),
         strict=True,
     ):
         g = np.asarray(g).reshape(len(g), -1)
@@ -32,11 +36,13 @@ def test_contributions_are_those_of_brute_force(name):
 
 
 def test_embedding_and_tied_output_weights_of_a_batch_with_padding(key):
-    """A language model as one cell: tokens in, the embedding again as output matrix, two lanes, one padded."""
+    """A language model as one cell, its embedding tied; two sequences, one of them padded."""
     inner = cells.gru(3, 3)
     cell = Cell(
         init=lambda key: {"e": jax.random.normal(key, (7, 3)), "cell": inner.init(key)},
-        initial_state=lambda params, batch_shape=(): inner.initial_state(params["cell"], batch_shape),
+        initial_state=lambda params, batch_shape=(): inner.initial_state(
+            params["cell"], batch_shape
+        ),
         step=lambda params, state, x: inner.step(params["cell"], state, x),
         encode=lambda params, tokens: inner.encode(params["cell"], params["e"][tokens]),
     )
@@ -63,13 +69,15 @@ def test_embedding_and_tied_output_weights_of_a_batch_with_padding(key):
 
 
 def test_contributions_in_float32_keep_range():
-    """A gradient of e^-277 at the first step, and of 1e-30 in all: norms in logs, shares that sum to one."""
+    """A gradient of e^-277 at the first step, of 1e-30 in all: logs, and shares that sum to one."""
     cell = Cell(init=None, initial_state=None, step=lambda p, h, x: p["a"] * h + p["u"] * x)
     params = {"a": jnp.float32(0.5), "u": jnp.float32(1), "unused": jnp.zeros(2, jnp.float32)}
     length = 400
     weights = jnp.zeros(length, jnp.float32).at[-1].set(1e-30)
     xs = jnp.ones(length, jnp.float32)
-    result = analysis.bptt_contributions(cell, params, jnp.float32(0), xs, lambda p, h, w: w * h, weights)
+    result = analysis.bptt_contributions(
+        cell, params, jnp.float32(0), xs, lambda p, h, w: w * h, weights
+    )
     expected = np.log(0.5) * np.arange(length)[::-1] + np.log(1e-30)
     np.testing.assert_allclose(result.log_norms["u"], expected, rtol=1e-6)
     for leaf in ("a", "u"):
@@ -79,13 +87,22 @@ def test_contributions_in_float32_keep_range():
 
 def test_one_trace_and_no_copies_of_the_parameters():
     cell = cells.rnn(64, 128)
-    params = jax.tree.map(lambda p: jnp.zeros(p.shape, "float32"), jax.eval_shape(cell.init, jax.random.key(0)))
-    run = params, jnp.zeros(128, "float32"), jnp.zeros((200, 64), "float32"), jnp.zeros((200, 128), "float32")
+    params = jax.tree.map(
+        lambda p: jnp.zeros(p.shape, "float32"), jax.eval_shape(cell.init, jax.random.key(0))
+    )
+    run = (
+        params,
+        jnp.zeros(128, "float32"),
+        jnp.zeros((200, 64), "float32"),
+        jnp.zeros((200, 128), "float32"),
+    )
 
     @jax.jit
     @chex.assert_max_traces(n=1)
     def contributions(params, state, xs, ys):
-        return analysis.bptt_contributions(cell, params, state, xs, lambda p, h, y: jnp.sum((h - y) ** 2), ys)
+        return analysis.bptt_contributions(
+            cell, params, state, xs, lambda p, h, y: jnp.sum((h - y) ** 2), ys
+        )
 
     for _ in range(3):
         contributions(*run)
@@ -93,7 +110,7 @@ def test_one_trace_and_no_copies_of_the_parameters():
     assert temp < 20 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
 
 
-# --- truncation ----------------------------------------------------------------------------------------
+# --- truncation -----------------------------------------------------------------------------------
 
 
 def truncated(untied, allowed):
@@ -112,9 +129,13 @@ def test_truncation_bias_is_that_of_the_terms_left_out(some, mode):
     for n, k in enumerate(ks):
         part = truncated(untied, (i - j < k) if mode == "sliding" else (i // k == j // k))
         norm = np.linalg.norm
-        np.testing.assert_allclose(bias.relative_bias[n], norm(part - whole) / norm(whole), atol=1e-10)
+        np.testing.assert_allclose(
+            bias.relative_bias[n], norm(part - whole) / norm(whole), atol=1e-10
+        )
         np.testing.assert_allclose(bias.norm_ratio[n], norm(part) / norm(whole), atol=1e-10)
-        np.testing.assert_allclose(bias.cosine[n], part @ whole / norm(part) / norm(whole), atol=1e-10)
+        np.testing.assert_allclose(
+            bias.cosine[n], part @ whole / norm(part) / norm(whole), atol=1e-10
+        )
     np.testing.assert_allclose(bias.relative_bias[-2:], 0, atol=1e-14)
 
 
@@ -124,7 +145,9 @@ def test_chunks_are_those_of_training_with_a_carried_state():
     def loss(params):
         state, total = case.state, 0.0
         for t in range(0, 6, k):
-            final, states = unroll(case.cell, params, jax.lax.stop_gradient(state), case.xs[t : t + k])
+            final, states = unroll(
+                case.cell, params, jax.lax.stop_gradient(state), case.xs[t : t + k]
+            )
             total += jnp.sum(jax.vmap(case.loss, (None, 0, 0))(params, states, case.ys[t : t + k]))
             state = final
         return total
@@ -148,7 +171,7 @@ def test_truncation_refuses(arguments, message):
         analysis.truncation_bias(*make("rnn"), **arguments)
 
 
-# --- paths ---------------------------------------------------------------------------------------------
+# --- paths ----------------------------------------------------------------------------------------
 
 
 def test_the_path_through_c_is_the_product_of_the_forget_gates():
@@ -170,7 +193,8 @@ def test_the_two_paths_are_the_two_halves_of_the_jacobian(some):
         params = case.cell.init(jax.random.key(0))
         case = case._replace(params=params, state=case.cell.initial_state(params))
     whole, *halves = (
-        analysis.step_jacobians(analysis.detach(case.cell, *n), *case.run[1:]) for n in ((), names[:1], names[1:])
+        analysis.step_jacobians(analysis.detach(case.cell, *n), *case.run[1:])
+        for n in ((), names[:1], names[1:])
     )
     np.testing.assert_allclose(sum(halves), whole, atol=1e-14)
 

@@ -12,7 +12,10 @@ from lmjax.analysis.clipping import NORM_EDGES
 
 
 def tree(scale, dtype=jnp.float32):
-    return {"w": jnp.asarray([[3.0, 0.0], [1.0, 2.0]], dtype) * scale, "b": (jnp.asarray([1.0, 1.0], dtype) * scale,)}
+    return {
+        "w": jnp.asarray([[3.0, 0.0], [1.0, 2.0]], dtype) * scale,
+        "b": (jnp.asarray([1.0, 1.0], dtype) * scale,),
+    }
 
 
 def norm64(tree):
@@ -52,7 +55,12 @@ def test_a_finite_gradient_of_any_size_comes_out_with_the_asked_norm(scale):
 def test_a_norm_beyond_float32_is_still_clipped():
     update, state = apply(1.0, {"w": jnp.full(100, 3e38, jnp.float32)})
     np.testing.assert_allclose(update["w"], 0.1, rtol=1e-6)
-    assert state.norm == jnp.inf and state.clipped == 1 and state.nonfinite == 0 and state.clipped_norm == 1
+    assert (
+        state.norm == jnp.inf
+        and state.clipped == 1
+        and state.nonfinite == 0
+        and state.clipped_norm == 1
+    )
 
 
 @pytest.mark.parametrize("bad", [jnp.inf, -jnp.inf, jnp.nan])
@@ -72,14 +80,18 @@ def test_an_unclipped_gradient_passes_bit_for_bit_and_zero_stays_zero():
     assert apply(1.0, {})[1].step == 1
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64, jnp.complex64])
+@pytest.mark.parametrize(
+    "dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64, jnp.complex64]
+)
 def test_dtypes_are_kept_and_norms_are_at_least_float32(dtype):
     g = tree(1000.0, dtype)
     update, state = apply(1.0, g)
     chex.assert_trees_all_equal_dtypes(update, g)
     assert state.norm.dtype == (jnp.float64 if dtype == jnp.float64 else jnp.float32)
     np.testing.assert_allclose(
-        np.sqrt(sum((np.abs(np.asarray(u, complex)) ** 2).sum() for u in jax.tree.leaves(update))), 1, 5e-3
+        np.sqrt(sum((np.abs(np.asarray(u, complex)) ** 2).sum() for u in jax.tree.leaves(update))),
+        1,
+        5e-3,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from lmjax import cells
 from lmjax.analysis import gate_saturation, gate_values, memory_horizon, time_constants
-from lmjax.cell import unroll
+from lmjax.unroll import unroll
 
 T, B, N_IN, N = 7, 3, 4, 5
 
@@ -74,7 +74,9 @@ def test_padding_has_no_effect(key):
     left, right = gate_saturation(gate, low=0.6, high=0.8, mask=mask)
     np.testing.assert_allclose(left, (by_hand < 0.6).mean(0))
     np.testing.assert_allclose(right, (by_hand > 0.8).mean(0))
-    np.testing.assert_allclose(time_constants(gate, mask=mask), -1 / np.log(by_hand).mean(0), rtol=1e-12)
+    np.testing.assert_allclose(
+        time_constants(gate, mask=mask), -1 / np.log(by_hand).mean(0), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("bias", [-2.0, 0.0, 1.0, 5.0])
@@ -83,7 +85,9 @@ def test_without_weights_the_forget_bias_sets_the_time_constant(key, bias):
     params = cell.init(key)
     params = params._replace(w_h=0 * params.w_h, w_x=0 * params.w_x)
     gates = gate_values(cell, params, cell.initial_state(params), jnp.ones((T, N_IN)))
-    np.testing.assert_allclose(time_constants(gates["f"]), 1 / jnp.log1p(jnp.exp(-bias)), rtol=1e-12)
+    np.testing.assert_allclose(
+        time_constants(gates["f"]), 1 / jnp.log1p(jnp.exp(-bias)), rtol=1e-12
+    )
     share = gate_saturation(gates["f"])
     np.testing.assert_array_equal(share.left + share.right, np.full(N, float(bias == 5.0)))
 

@@ -16,7 +16,11 @@ def test_step_jacobians_are_those_of_brute_force(name):
 
 def test_step_jacobians_of_the_vanilla_cell_are_the_lectures():
     case = make("rnn")
-    h = lax.scan(lambda h, x: (case.cell.step(case.params, h, x),) * 2, case.state, case.cell.encode(*case[1:4:2]))[1]
+    h = lax.scan(
+        lambda h, x: (case.cell.step(case.params, h, x),) * 2,
+        case.state,
+        case.cell.encode(*case[1:4:2]),
+    )[1]
     jacobians = analysis.step_jacobians(*case.run, chunk=2)
     np.testing.assert_allclose(jacobians, (1 - h**2)[:, :, None] * case.params.w_h.T, atol=1e-14)
 
@@ -28,12 +32,15 @@ def test_a_padded_step_is_the_identity_whatever_it_holds(some):
     np.testing.assert_array_equal(jacobians[1], np.eye(len(jacobians[0])))
     np.testing.assert_array_equal(jacobians[4], jacobians[1])
     valid = np.array([0, 2, 3])
-    np.testing.assert_allclose(jacobians[valid], analysis.step_jacobians(*case.run[:3], case.xs[valid]), atol=1e-14)
+    np.testing.assert_allclose(
+        jacobians[valid], analysis.step_jacobians(*case.run[:3], case.xs[valid]), atol=1e-14
+    )
 
 
 def test_a_batch_is_a_vmap():
     case = make("lstm")
     xs = jnp.stack([case.xs, -case.xs], 1)
     state = case.cell.initial_state(case.params, (2,))
-    batched = jax.vmap(analysis.step_jacobians, (None, None, 0, 1), 1)(case.cell, case.params, state, xs)
+    over_batch = jax.vmap(analysis.step_jacobians, (None, None, 0, 1), 1)
+    batched = over_batch(case.cell, case.params, state, xs)
     np.testing.assert_allclose(batched[:, 0], analysis.step_jacobians(*case.run), atol=1e-14)

@@ -6,15 +6,22 @@ import pytest
 from brute import make
 
 from lmjax import analysis
-from lmjax.cell import Cell, scan
+from lmjax.cell import Cell
+from lmjax.unroll import scan
 
 LOGISTIC = Cell(init=None, initial_state=None, step=lambda r, s, x: r * s * (1 - s))
-HENON = Cell(init=None, initial_state=None, step=lambda p, s, x: jnp.stack([1 - p[0] * s[0] ** 2 + s[1], p[1] * s[0]]))
+HENON = Cell(
+    init=None,
+    initial_state=None,
+    step=lambda p, s, x: jnp.stack([1 - p[0] * s[0] ** 2 + s[1], p[1] * s[0]]),
+)
 LINEAR = Cell(init=None, initial_state=None, step=lambda w, h, x: h @ w + x)
 
 
 def test_logistic_map_at_4(key):
-    result = analysis.lyapunov_spectrum(LOGISTIC, 4.0, jnp.full(1, 0.3), jnp.zeros(50_000), key=key, burn_in=100)
+    result = analysis.lyapunov_spectrum(
+        LOGISTIC, 4.0, jnp.full(1, 0.3), jnp.zeros(50_000), key=key, burn_in=100
+    )
     assert abs(result.exponents[0] - np.log(2)) < 4 * result.standard_error[0] + 1e-4
     assert result.standard_error[0] < 0.002
     assert result.kaplan_yorke == 1
@@ -26,7 +33,8 @@ def test_henon_map(key):
     result = analysis.lyapunov_spectrum(*run, key=key, burn_in=100)
     error = abs(result.exponents - jnp.array([0.41922, -1.62319]))
     assert (error < 4 * result.standard_error + 1e-4).all() and (error < 0.01).all()
-    np.testing.assert_allclose(result.exponents.sum(), np.log(0.3), atol=1e-10)  # every step contracts areas by 0.3
+    # every step contracts areas by 0.3
+    np.testing.assert_allclose(result.exponents.sum(), np.log(0.3), atol=1e-10)
     np.testing.assert_allclose(result.kaplan_yorke, 1 + result.exponents[0] / -result.exponents[1])
     first = analysis.lyapunov_spectrum(*run, key=key, burn_in=100, num_exponents=1)
     np.testing.assert_allclose(first.exponents[0], result.exponents[0], atol=1e-3)
@@ -36,8 +44,12 @@ def test_henon_map(key):
 def test_a_linear_cell_has_the_logs_of_its_eigenvalues(key):
     w = jax.random.normal(key, (4, 4))
     xs = jnp.zeros((3000, 4))
-    exponents = analysis.lyapunov_spectrum(LINEAR, w, jnp.zeros(4), xs, key=key, burn_in=500).exponents
-    np.testing.assert_allclose(exponents, np.sort(np.log(abs(np.linalg.eigvals(w))))[::-1], atol=2e-3)
+    exponents = analysis.lyapunov_spectrum(
+        LINEAR, w, jnp.zeros(4), xs, key=key, burn_in=500
+    ).exponents
+    np.testing.assert_allclose(
+        exponents, np.sort(np.log(abs(np.linalg.eigvals(w))))[::-1], atol=2e-3
+    )
 
 
 def test_an_orthogonal_cell_neither_grows_nor_decays(key):
@@ -50,7 +62,9 @@ def test_the_sum_is_the_mean_log_determinant_and_padding_counts_for_nothing(some
     case = make(some, length=12)
     jacobians = analysis.step_jacobians(*case.run)
     result = analysis.lyapunov_spectrum(*case.run, key=key)
-    np.testing.assert_allclose(result.exponents.sum(), jnp.linalg.slogdet(jacobians)[1].mean(), atol=1e-10)
+    np.testing.assert_allclose(
+        result.exponents.sum(), jnp.linalg.slogdet(jacobians)[1].mean(), atol=1e-10
+    )
     mask = jnp.arange(12) < 7
     padded = analysis.lyapunov_spectrum(*case.run[:3], case.xs, key=key, mask=mask)
     alone = analysis.lyapunov_spectrum(*case.run[:3], case.xs[:7], key=key)
@@ -62,7 +76,9 @@ def test_it_is_differentiable_so_that_it_can_be_a_regulariser(key):
 
     def penalty(scale):
         params = case.params._replace(w_h=scale * case.params.w_h)
-        return jnp.sum(analysis.lyapunov_spectrum(case.cell, params, *case.run[2:], key=key).exponents ** 2)
+        return jnp.sum(
+            analysis.lyapunov_spectrum(case.cell, params, *case.run[2:], key=key).exponents ** 2
+        )
 
     chex.assert_numerical_grads(penalty, (jnp.float64(1.1),), order=1, atol=1e-4, rtol=1e-4)
 

@@ -8,7 +8,10 @@ from jax import lax
 
 from lmjax.analysis import monitor
 
-DIAGNOSTICS = {"norm": lambda w, x: jnp.linalg.norm(w), "both": lambda w, x: {"x": x, "sum": (w + x, x.sum())}}
+DIAGNOSTICS = {
+    "norm": lambda w, x: jnp.linalg.norm(w),
+    "both": lambda w, x: {"x": x, "sum": (w + x, x.sum())},
+}
 
 
 @pytest.mark.parametrize("every", [1, 3, 10])
@@ -34,7 +37,9 @@ def test_the_values_are_those_of_the_last_kth_step(every):
         state = jax.tree.map(lambda s, k=k: s[k], states)
         assert (state.calls, state.taken) == (k + 1, taken)
         w = w0 + xs[:taken].sum(0)
-        chex.assert_trees_all_close(state.values, {name: f(w, xs[taken]) for name, f in DIAGNOSTICS.items()})
+        chex.assert_trees_all_close(
+            state.values, {name: f(w, xs[taken]) for name, f in DIAGNOSTICS.items()}
+        )
 
 
 def test_init_needs_shapes_alone_and_fixes_shapes_and_dtypes():
@@ -49,11 +54,10 @@ def test_init_needs_shapes_alone_and_fixes_shapes_and_dtypes():
 
 def test_the_diagnostics_run_only_when_they_are_due():
     calls = []
-    watch = monitor({"count": lambda x: jax.pure_callback(lambda x: (calls.append(1), x)[1], x, x)}, every=4)
-    x = jnp.zeros(())
-    jax.block_until_ready(
-        jax.jit(lambda state: lax.fori_loop(0, 10, lambda _, s: watch.update(s, x), state))(watch.init(x))
-    )
+    count = lambda x: jax.pure_callback(lambda x: (calls.append(1), x)[1], x, x)
+    watch, x = monitor({"count": count}, every=4), jnp.zeros(())
+    ten = jax.jit(lambda state: lax.fori_loop(0, 10, lambda _, s: watch.update(s, x), state))
+    jax.block_until_ready(ten(watch.init(x)))
     assert len(calls) == 3
 
 

@@ -14,9 +14,13 @@ def test_each_block_has_its_own_spectrum(key):
         modulus = np.sort(abs(np.linalg.eigvals(block)))[::-1]
         np.testing.assert_allclose(abs(spectrum.eigenvalues[k]), modulus, atol=1e-12)
         np.testing.assert_allclose(spectrum.eigenvalues[k].sum(), np.trace(block), atol=1e-12)
-        np.testing.assert_allclose(spectrum.singular_values[k], np.linalg.svd(block, compute_uv=False), atol=1e-12)
+        np.testing.assert_allclose(
+            spectrum.singular_values[k], np.linalg.svd(block, compute_uv=False), atol=1e-12
+        )
         np.testing.assert_allclose(spectrum.spectral_radius[k], modulus[0], atol=1e-12)
-        np.testing.assert_allclose(spectrum.departure[k] ** 2, (block**2).sum() - (modulus**2).sum(), atol=1e-10)
+        np.testing.assert_allclose(
+            spectrum.departure[k] ** 2, (block**2).sum() - (modulus**2).sum(), atol=1e-10
+        )
 
 
 def test_normal_matrices_do_not_depart(key):
@@ -38,7 +42,9 @@ def test_the_lectures_expansion_sums_to_the_power(key):
         power = np.linalg.matrix_power(w_h.T, int(lag))  # the lecture's W_h multiplies columns
         expansion = (modes.coefficients * modes.eigenvalues ** int(lag)) @ modes.vectors
         np.testing.assert_allclose(expansion.real, gradient @ power, rtol=1e-9)
-        np.testing.assert_allclose(modes.log_norm[k], np.log(np.linalg.norm(gradient @ power)), atol=1e-10)
+        np.testing.assert_allclose(
+            modes.log_norm[k], np.log(np.linalg.norm(gradient @ power)), atol=1e-10
+        )
         terms = np.log(abs(modes.coefficients * modes.eigenvalues ** int(lag)))
         np.testing.assert_allclose(modes.log_modes[k], terms, atol=1e-10)
     far = analysis.linear_mode_decay(0.1 * w_h, gradient, jnp.array([9_000, 10_000])).log_norm
@@ -49,7 +55,9 @@ def test_the_lectures_expansion_sums_to_the_power(key):
 @pytest.mark.parametrize("n", [2, 3])
 def test_a_defective_matrix_is_refused_in_words(n):
     with pytest.raises(ValueError, match="w_h is defective"):
-        analysis.linear_mode_decay(0.5 * jnp.eye(n) + jnp.diag(jnp.ones(n - 1), 1), jnp.ones(n), jnp.arange(3))
+        analysis.linear_mode_decay(
+            0.5 * jnp.eye(n) + jnp.diag(jnp.ones(n - 1), 1), jnp.ones(n), jnp.arange(3)
+        )
     with pytest.raises(ValueError, match=r"one square matrix, got \[2, 4\]"):
         analysis.linear_mode_decay(jnp.ones((2, 4)), jnp.ones(2), jnp.arange(3))
 
@@ -63,7 +71,8 @@ def test_pascanus_bounds_hold_on_the_run(activation, gain, key):
     bounds, jacobians = analysis.pascanu_bounds(*run), analysis.step_jacobians(*run)
     norms = np.linalg.norm(jacobians, 2, axis=(1, 2))
     np.testing.assert_allclose(bounds.largest_singular_value, gain)
-    slopes = abs(np.asarray(jacobians) / np.asarray(params.w_h.T)).max(axis=(1, 2))  # J_t = diag(phi') W_h
+    # J_t = diag(phi') W_h
+    slopes = abs(np.asarray(jacobians) / np.asarray(params.w_h.T)).max(axis=(1, 2))
     np.testing.assert_allclose(bounds.slopes, slopes, rtol=1e-9)
     assert (norms <= bounds.slopes * gain + 1e-12).all() and norms.max() <= bounds.rate + 1e-12
     products = analysis.jacobian_product_norms(jacobians, ord=2, starts=jnp.array([0])).log[0, 1:]

@@ -1,4 +1,4 @@
-"""The tasks are what they say, and their baselines are the losses of the best guess without memory."""
+"""The tasks are what they say; their baselines are the best losses without memory."""
 
 import chex
 import jax
@@ -29,7 +29,9 @@ def test_the_baseline_is_the_loss_of_the_best_guess_without_memory(task, key):
 
 @pytest.mark.parametrize("task", ALL)
 def test_a_sample_is_a_pure_function_of_its_key(task, key):
-    one, same, other = (jax.device_get(task.sample(k, BATCH)) for k in (key, key, jax.random.key(1)))
+    one, same, other = (
+        jax.device_get(task.sample(k, BATCH)) for k in (key, key, jax.random.key(1))
+    )
     chex.assert_trees_all_equal(one, same)
     assert not np.array_equal(one[0], other[0])
 
@@ -58,8 +60,12 @@ def test_copy_memory_says_its_symbols_again_after_the_delay(key, delay, symbols,
     tokens = xs.argmax(-1)
     assert len(xs) == len(ys) == delay + 2 * symbols
     np.testing.assert_array_equal(tokens[:symbols], ys[-symbols:])
-    np.testing.assert_array_equal(np.flatnonzero(tokens[:, 0] == alphabet + 1), [delay + symbols - 1])
-    assert (tokens[symbols : delay + symbols - 1] == 0).all() and (tokens[delay + symbols :] == 0).all()
+    np.testing.assert_array_equal(
+        np.flatnonzero(tokens[:, 0] == alphabet + 1), [delay + symbols - 1]
+    )
+    assert (tokens[symbols : delay + symbols - 1] == 0).all() and (
+        tokens[delay + symbols :] == 0
+    ).all()
     assert (ys[:-symbols] == 0).all() and ys[-symbols:].min() >= 1 and ys.max() <= alphabet
     np.testing.assert_allclose(task.loss(1e3 * jax.nn.one_hot(ys, task.n_out), ys), 0, atol=1e-12)
     np.testing.assert_allclose(task.baseline, symbols * np.log(alphabet) / (delay + 2 * symbols))
@@ -76,7 +82,8 @@ def test_temporal_order_hides_two_symbols_in_their_tenths(key, length):
         assert (place >= tenth * length // 10).all() and (place < (tenth + 1) * length // 10).all()
     first, second = np.take_along_axis(tokens, places, axis=0)
     np.testing.assert_array_equal(ys, 2 * first + second)
-    np.testing.assert_allclose(np.bincount(ys, minlength=4) / BATCH, 0.25, atol=0.03)  # chance is 1/4
+    # chance is 1/4
+    np.testing.assert_allclose(np.bincount(ys, minlength=4) / BATCH, 0.25, atol=0.03)
 
 
 @pytest.mark.parametrize(

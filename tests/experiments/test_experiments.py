@@ -30,5 +30,6 @@ def test_rank_correlation_is_spearmans():
     rank_correlation = load("probes").rank_correlation
     np.testing.assert_allclose(rank_correlation([1, 5, 2, 9], np.exp([1, 5, 2, 9])), 1)
     np.testing.assert_allclose(rank_correlation([1, 2, 3], [3, 2, 1]), -1)
-    np.testing.assert_allclose(rank_correlation([0, 0, 1, 2], [0, 1, 2, 3]), 4.5 / np.sqrt(4.5 * 5))  # ties
+    # ties
+    np.testing.assert_allclose(rank_correlation([0, 0, 1, 2], [0, 1, 2, 3]), 4.5 / np.sqrt(4.5 * 5))
     assert rank_correlation([1, 1, 1], [1, 2, 3]) == 0

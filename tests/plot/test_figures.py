@@ -12,16 +12,24 @@ LAGS = -np.arange(50.0)
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda ax: plot.learning_curves({"a": ([1, 2, 3], [9.0, 8, 7], [(3, 8.0)]), "b": ([1], [9.0], [])}, ax=ax),
+        lambda ax: plot.learning_curves(
+            {"a": ([1, 2, 3], [9.0, 8, 7], [(3, 8.0)]), "b": ([1], [9.0], [])}, ax=ax
+        ),
         lambda ax: plot.clip_timeline([0.1, np.inf, 3, np.nan], 1.0, ax=ax),
-        lambda ax: plot.eigenvalues({"before": np.exp(1j * LAGS), "after": 0.5 * np.exp(1j * LAGS)}, ax=ax),
+        lambda ax: plot.eigenvalues(
+            {"before": np.exp(1j * LAGS), "after": 0.5 * np.exp(1j * LAGS)}, ax=ax
+        ),
         lambda ax: plot.lag_profiles({"rnn": [LAGS, 3 * LAGS], "lstm": [0 * LAGS]}, ax=ax),
         lambda ax: plot.state_gradients({"rnn": LAGS}, ax=ax),
         lambda ax: plot.gradient_map(np.add.outer(LAGS, -LAGS), ax=ax),
         lambda ax: plot.contribution_bars(np.cos(LAGS), ax=ax),
         lambda ax: plot.truncation_curve({"rnn": ([1, 2, 4], [1.0, 0.5, 0.0])}, ax=ax),
-        lambda ax: plot.gate_scatter({"i": ([0.5, 0.1], [0.2, 0.3]), "f": ([0, 0.1], [1, 0.9])}, ax=ax),
-        lambda ax: plot.error_surface(LAGS, LAGS, np.add.outer(LAGS, LAGS), {"sgd": [(0, 0), (-9, 80)]}, ax=ax),
+        lambda ax: plot.gate_scatter(
+            {"i": ([0.5, 0.1], [0.2, 0.3]), "f": ([0, 0.1], [1, 0.9])}, ax=ax
+        ),
+        lambda ax: plot.error_surface(
+            LAGS, LAGS, np.add.outer(LAGS, LAGS), {"sgd": [(0, 0), (-9, 80)]}, ax=ax
+        ),
     ],
 )
 def test_axes_given_are_axes_returned_and_all_is_labelled(draw):

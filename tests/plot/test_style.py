@@ -22,7 +22,11 @@ def test_matplotlib_is_imported_in_the_plot_room_alone():
             name.split(".")[0]
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             if isinstance(node, ast.Import | ast.ImportFrom)
-            for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+            for name in (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+            )
         }
         assert "matplotlib" not in modules or path.relative_to(ROOT).parts[0] == "plot", path
 
@@ -40,8 +44,16 @@ def test_the_styles_colours_differ_under_colour_blindness():
     """Machado, Oliveira and Fernandes (2009): the matrices of full protanopia and deuteranopia."""
     blind = {
         "none": np.eye(3),
-        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        "protan": [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ],
+        "deutan": [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ],
     }
     with plt.style.context(plot.STYLE):
         colours = np.array([plt.matplotlib.colors.to_rgb(colour(k)) for k in range(7)])
@@ -59,9 +71,15 @@ def test_a_data_uri_holds_the_whole_figure(format):
     if format == "png":
         assert body.startswith(b"\x89PNG")
         return
-    links = [v for e in ElementTree.fromstring(body).iter() for k, v in e.attrib.items() if k.endswith("href")]
+    links = [
+        v
+        for e in ElementTree.fromstring(body).iter()
+        for k, v in e.attrib.items()
+        if k.endswith("href")
+    ]
     assert all(link.startswith(("#", "data:")) for link in links)
-    assert address == plot.data_uri(plot.clip_timeline([1.0, 2.0], 1.5))  # the same figure, the same bytes
+    # the same figure, the same bytes
+    assert address == plot.data_uri(plot.clip_timeline([1.0, 2.0], 1.5))
 
 
 def test_an_unknown_format_is_refused():

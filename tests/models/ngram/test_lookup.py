@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmjax import evaluate
+from lmjax import decoding, metrics
 from lmjax.data import read_lines
 from lmjax.models import Params, next_log_probs, states
 from lmjax.models import log_prob as score
@@ -77,7 +77,7 @@ def test_lanes_are_texts_of_their_own():
 
 def test_perplexity_is_that_of_the_lookups():
     expected = np.exp(-np.asarray(ng.log_prob(MODEL, IDS), float).mean())
-    result = evaluate.perplexity(LM, Params((), (), MODEL), IDS, start=VOCAB.eos, steps=500)
+    result = metrics.perplexity(LM, Params((), (), MODEL), IDS, start=VOCAB.eos, seq_len=500)
     assert result.tokens == len(IDS)
     assert result.perplexity == pytest.approx(expected, rel=1e-6)
 
@@ -148,7 +148,7 @@ def test_eight_bits_are_close_and_small():
 
 def test_samples_follow_the_distribution():
     params = Params((), (), MODEL)
-    ids = evaluate.generate(LM, params, [VOCAB.eos], jax.random.key(0), length=4000)
+    ids = decoding.generate(LM, params, [VOCAB.eos], jax.random.key(0), length=4000)
     after_the = ids[1:][ids[:-1] == VOCAB.index["the"]]
     empirical = np.bincount(after_the, minlength=len(VOCAB)) / len(after_the)
     source = IDS[1:][IDS[:-1] == VOCAB.index["the"]]

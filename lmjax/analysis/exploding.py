@@ -1,4 +1,4 @@
-"""The error surface of the lecture's toy recurrence: a plain, a valley, and the cliff between them."""
+"""Exploding gradients: the error surface of the lecture's toy recurrence, and the cliff in it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from lmjax.cell import Cell, unroll
+from lmjax.cell import Cell
+from lmjax.unroll import unroll
 
 __all__ = ["Descent", "descend", "error_surface", "toy_error"]
 
 TOY = Cell(
     init=lambda key: jnp.array([3.0, 1.0]),  # the lecture's w_hh and b
-    start=lambda theta, batch_shape=(): jnp.full(batch_shape, -1.0, theta.dtype),
+    initial_state=lambda theta, batch_shape=(): jnp.full(batch_shape, -1.0, theta.dtype),
     step=lambda theta, h, x: jnp.tanh(theta[0] * h + 2 * x + theta[1]),
 )
 
@@ -25,9 +26,10 @@ def toy_error(theta, *, steps: int = 50, x: float = 0.0, y: float = -0.7) -> jax
 
         h_t = tanh(w h_{t-1} + 2 x_t + b),    h_0 = -1,    E(w, b) = (h_T - y)^2
 
-    For w > 1 the recurrence has two stable fixed points as long as |2 x + b| is small. Where the lower
-    one, to which h_0 = -1 leads, ceases to exist, h_T jumps to the upper one: the cliff of E, at
-    2 x + b = w s - artanh(s) with s = sqrt(1 - 1 / w); for the lecture's w = 3 that is b = 1.303.
+    For w > 1 the recurrence has two stable fixed points as long as |2 x + b| is small. Where the
+    lower one, to which h_0 = -1 leads, ceases to exist, h_T jumps to the upper one: the cliff of E,
+    at 2 x + b = w s - artanh(s) with s = sqrt(1 - 1 / w); for the lecture's w = 3 that is b =
+    1.303.
 
     Args:
         theta: (w, b) `[2]`; the lecture's values are (3, 1).
@@ -71,7 +73,9 @@ class Descent(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("error", "transform", "steps"))
-def descend(error: Callable, theta, transform: optax.GradientTransformation, *, steps: int) -> Descent:
+def descend(
+    error: Callable, theta, transform: optax.GradientTransformation, *, steps: int
+) -> Descent:
     """Follow an optimiser for a number of steps: theta <- theta + transform(dE/dtheta).
 
     Args:
@@ -80,7 +84,8 @@ def descend(error: Callable, theta, transform: optax.GradientTransformation, *, 
         transform: an optax optimiser, e.g. `optax.chain(clip_by_global_norm(1.0), optax.sgd(0.1))`.
         steps: K.
 
-    >>> path = descend(lambda theta: (theta**2).sum() / 2, jnp.array([4.0, 2.0]), optax.sgd(0.5), steps=2)
+    >>> bowl = lambda theta: (theta**2).sum() / 2
+    >>> path = descend(bowl, jnp.array([4.0, 2.0]), optax.sgd(0.5), steps=2)
     >>> path.theta.tolist()
     [[4.0, 2.0], [2.0, 1.0], [1.0, 0.5]]
     """

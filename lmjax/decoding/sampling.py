@@ -1,4 +1,4 @@
-"""Text from a language model: sampling, and suggestions for the next word."""
+"""Sampling text from a language model: temperature, top-k, top-p, greedy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from lmjax.models import LanguageModel, next_log_probs, states
+from lmjax.decoding.prompt import advance, read_prompt
+from lmjax.models import LanguageModel, next_log_probs
 
-__all__ = ["generate", "suggest", "truncate"]
+__all__ = ["generate", "truncate"]
 
 
 def generate(
@@ -34,9 +35,11 @@ def generate(
         prompt: int `[N]`, at least one token (the start token where there is no text).
         key: random key.
         length: how many tokens.
-        temperature: divides the log-probabilities; 0 takes the most probable word each time (greedy).
+        temperature: divides the log-probabilities; 0 takes the most probable word each time
+            (greedy).
         top_k: sample among the k most probable words only.
-        top_p: sample among the fewest most probable words that hold this much probability (nucleus).
+        top_p: sample among the fewest most probable words that hold this much probability
+            (nucleus).
         exclude: ids that are never produced, e.g. `(vocab.unk,)`.
 
     Returns:
@@ -61,31 +64,14 @@ def generate(
         raise ValueError(f"generate: top_k must be at least 1, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"generate: top_p must be in (0, 1], got {top_p}")
-    state = _read_prompt(lm, params, prompt)
-    return np.asarray(_sample(lm, params, state, key, length, temperature, top_k, top_p, tuple(exclude)))
-
-
-def suggest(lm: LanguageModel, params, prompt, *, count: int = 5) -> list[tuple[int, float]]:
-    """Return the `count` most probable next words with their probabilities: the lecture's autocomplete.
-
-    >>> from lmjax import cells, models
-    >>> lm = models.recurrent(cells.rnn(4, 4), vocab_size=10)
-    >>> words = suggest(lm, lm.init(jax.random.key(0)), [1, 2], count=10)
-    >>> round(sum(p for _, p in words), 4)
-    1.0
-
-    Raises:
-        ValueError: `count` is below 1, or the prompt is empty.
-    """
-    if count < 1:
-        raise ValueError(f"suggest: count must be at least 1, got {count}")
-    logp = next_log_probs(lm, params, _read_prompt(lm, params, prompt))
-    values, ids = lax.top_k(logp, min(count, logp.shape[-1]))
-    return [(int(i), float(jnp.exp(v))) for i, v in zip(ids, values, strict=True)]
+    state = read_prompt(lm, params, prompt)
+    return np.asarray(
+        _sample(lm, params, state, key, length, temperature, top_k, top_p, tuple(exclude))
+    )
 
 
 def truncate(logits, *, top_k: int | None = None, top_p: float | None = None):
-    """Set to -inf the logits `[..., V]` that top-k or top-p leaves out; the most probable always stays.
+    """Set to -inf the logits `[..., V]` that top-k or top-p leaves out; the largest always stays.
 
     >>> truncate(jnp.log(jnp.array([0.5, 0.3, 0.2])), top_p=0.6).tolist()[2]
     -inf
@@ -102,24 +88,16 @@ def truncate(logits, *, top_k: int | None = None, top_p: float | None = None):
     return jnp.where(keep, logits, -jnp.inf)
 
 
-def _read_prompt(lm, params, prompt):
-    tokens = np.asarray(prompt, np.int32)
-    if tokens.ndim != 1 or not len(tokens):
-        raise ValueError(f"prompt: one sequence of at least one token, got shape {tokens.shape}")
-    return _advance(lm, params, lm.cell.initial_state(params.cell), tokens)
-
-
-@partial(jax.jit, static_argnames="lm")
-def _advance(lm, params, state, tokens):
-    return states(lm, params, state, tokens)[0]
-
-
 @partial(jax.jit, static_argnames=("lm", "length", "top_k", "top_p", "exclude"))
 def _sample(lm, params, state, key, length, temperature, top_k, top_p, exclude):
     def draw(state, key):
         logits = next_log_probs(lm, params, state).at[jnp.array(exclude, int)].set(-jnp.inf)
-        warm = truncate(logits / jnp.where(temperature > 0, temperature, 1), top_k=top_k, top_p=top_p)
-        token = jnp.where(temperature > 0, jax.random.categorical(key, warm), jnp.argmax(logits)).astype(jnp.int32)
-        return _advance(lm, params, state, token[None]), token
+        warm = truncate(
+            logits / jnp.where(temperature > 0, temperature, 1), top_k=top_k, top_p=top_p
+        )
+        token = jnp.where(
+            temperature > 0, jax.random.categorical(key, warm), jnp.argmax(logits)
+        ).astype(jnp.int32)
+        return advance(lm, params, state, token[None]), token
 
     return lax.scan(draw, state, jax.random.split(key, length))[1]

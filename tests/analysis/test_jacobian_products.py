@@ -44,11 +44,13 @@ def exact_log_norms(factors):
 
 @pytest.mark.parametrize("gain", [1.0, 4.0])
 def test_product_norms_in_float32_at_lag_10_000(gain):
-    """Of a vanilla cell's Jacobians, as they are (vanishing) and four times as large (exploding)."""
+    """Of a vanilla cell's Jacobians, as they are (vanishing) and four times that (exploding)."""
     cell = cells.rnn(4, 4)
     xs = 0.5 * jax.random.normal(jax.random.key(0), (10_000, 4))
     params = cell.init(jax.random.key(1))
-    factors = gain * analysis.step_jacobians(cell, params, cell.initial_state(params), xs).astype("float32")
+    factors = gain * analysis.step_jacobians(cell, params, cell.initial_state(params), xs).astype(
+        "float32"
+    )
     with np.errstate(all="ignore"):
         assert not 0 < abs(reduce(np.matmul, np.asarray(factors))).max() < np.inf
     for ord, exact in zip(("fro", 2), exact_log_norms(factors), strict=True):
@@ -60,13 +62,19 @@ def test_product_norms_in_float32_at_lag_10_000(gain):
 def test_an_orthogonal_linear_cell_keeps_its_norm_for_10_000_steps(key):
     cell = Cell(init=None, initial_state=None, step=lambda w, h, x: h @ w + x)
     w = jax.random.orthogonal(key, 4, dtype=jnp.float32)
-    jacobians = analysis.step_jacobians(cell, w, jnp.zeros(4, w.dtype), jnp.zeros((10_000, 4), w.dtype))
-    np.testing.assert_allclose(analysis.jacobian_product_norms(jacobians, ord=2, starts=FIRST).log[0], 0, atol=1e-3)
+    jacobians = analysis.step_jacobians(
+        cell, w, jnp.zeros(4, w.dtype), jnp.zeros((10_000, 4), w.dtype)
+    )
+    np.testing.assert_allclose(
+        analysis.jacobian_product_norms(jacobians, ord=2, starts=FIRST).log[0], 0, atol=1e-3
+    )
 
 
 def test_a_non_normal_linear_cell_grows_before_it_decays():
     w = jnp.array([[0.9, 5.0], [0.0, 0.9]])
-    log = analysis.jacobian_product_norms(jnp.broadcast_to(w, (400, 2, 2)), ord=2, starts=FIRST).log[0]
+    log = analysis.jacobian_product_norms(
+        jnp.broadcast_to(w, (400, 2, 2)), ord=2, starts=FIRST
+    ).log[0]
     expected = [np.log(np.linalg.norm(np.linalg.matrix_power(w, lag), 2)) for lag in range(401)]
     np.testing.assert_allclose(log, expected, atol=1e-10)
     assert log.max() > 2 and log[-1] < -30
@@ -79,12 +87,15 @@ def test_an_lstm_that_only_remembers_keeps_its_cell():
     gates = jnp.repeat(jnp.array([-1e3, 1e3, 0.0, 0.0]), 3)  # i, f, g, o
     params = case.params._replace(b=case.params.b + gates)
     jacobians = analysis.step_jacobians(case.cell, params, case.state, jnp.zeros((50, 3)))
-    np.testing.assert_array_equal(jacobians[:, 3:, 3:], jnp.broadcast_to(jnp.eye(3), (50, 3, 3)))  # (h, c)
+    # (h, c)
+    np.testing.assert_array_equal(jacobians[:, 3:, 3:], jnp.broadcast_to(jnp.eye(3), (50, 3, 3)))
     np.testing.assert_array_equal(jacobians[:, 3:, :3], 0)
 
 
 def test_zeros_and_what_is_not_finite_stay_what_they_are():
-    norm = lambda factors: analysis.jacobian_product_norms(factors[:, None, None], starts=FIRST).log[0]
+    norm = lambda factors: analysis.jacobian_product_norms(
+        factors[:, None, None], starts=FIRST
+    ).log[0]
     assert norm(jnp.array([2.0, 0.0, 3.0])).tolist() == [0, np.log(2), -np.inf, -np.inf]
     assert norm(jnp.array([1.0, jnp.inf, 2.0])).tolist()[2:] == [np.inf, np.inf]
     assert np.isnan(norm(jnp.array([1.0, jnp.nan, 2.0]))[2:]).all()
@@ -96,13 +107,17 @@ def test_probes_estimate_the_norms_with_honest_errors(some):
     case = make(some)
     exact = analysis.jacobian_product_norms(analysis.step_jacobians(*case.run)).log
     few, many = (
-        analysis.jacobian_norm_probes(*case.run, key=jax.random.key(n), num_probes=n) for n in (16, 4096)
-    )  # fmt: skip
+        analysis.jacobian_norm_probes(*case.run, key=jax.random.key(n), num_probes=n)
+        for n in (16, 4096)
+    )
     np.testing.assert_array_equal(jnp.isnan(many.log_norm), jnp.isnan(exact))
     inside = ~np.isnan(exact)
     np.testing.assert_allclose(many.log_norm[inside], exact[inside], atol=0.1)
     for probes in (few, many):
-        error = abs(probes.log_norm - exact)[:, 1:][inside[:, 1:]] / probes.standard_error[:, 1:][inside[:, 1:]]
+        error = (
+            abs(probes.log_norm - exact)[:, 1:][inside[:, 1:]]
+            / probes.standard_error[:, 1:][inside[:, 1:]]
+        )
         assert 0.3 < np.sqrt((error**2).mean()) < 2.5
     ratio = few.standard_error[0, 1:] / many.standard_error[0, 1:]
     assert (ratio > 6).all() and (ratio < 40).all()  # 16 for 256 times as many
@@ -120,12 +135,16 @@ def exact_singular_values(factors, digits):
 def test_all_singular_values_of_a_product(key, length):
     factors = jax.random.normal(key, (length, 3, 3)) * jnp.array([1.0, 0.5, 0.2])
     result = analysis.product_log_singular_values(factors, tol=1e-10)
-    np.testing.assert_allclose(result.values.log, exact_singular_values(factors, 60 + 3 * length), atol=1e-8)
+    np.testing.assert_allclose(
+        result.values.log, exact_singular_values(factors, 60 + 3 * length), atol=1e-8
+    )
     assert result.change <= 1e-10
 
 
 def test_singular_values_of_singular_and_of_scaled_orthogonal_factors(key):
-    singular = analysis.product_log_singular_values(jnp.broadcast_to(jnp.diag(jnp.array([3.0, 0.0])), (200, 2, 2)))
+    singular = analysis.product_log_singular_values(
+        jnp.broadcast_to(jnp.diag(jnp.array([3.0, 0.0])), (200, 2, 2))
+    )
     np.testing.assert_allclose(singular.values.log, [200 * np.log(3), -np.inf])
     orthogonal = jnp.broadcast_to(0.1 * jax.random.orthogonal(key, 3), (500, 3, 3))
     result = analysis.product_log_singular_values(orthogonal)
@@ -139,7 +158,8 @@ def test_one_trace_serves_five_calls():
     @chex.assert_max_traces(n=1)
     def logs(params, xs):
         jacobians = analysis.step_jacobians(case.cell, params, case.state, xs)
-        return analysis.jacobian_product_norms(jacobians), analysis.product_log_singular_values(jacobians)
+        singular = analysis.product_log_singular_values(jacobians)
+        return analysis.jacobian_product_norms(jacobians), singular
 
     for k in range(5):
         logs(case.params, k * case.xs)

@@ -43,7 +43,22 @@ def call(capsys):
 @pytest.fixture(scope="module")
 def trained(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    assert command("train", "--corpus", corpus, "--out", out, "--n", 8, "--epochs", 2, "--lanes", 4) == 0
+    assert (
+        command(
+            "train",
+            "--corpus",
+            corpus,
+            "--out",
+            out,
+            "--hidden",
+            8,
+            "--epochs",
+            2,
+            "--batch-size",
+            4,
+        )
+        == 0
+    )
     return out
 
 
@@ -58,7 +73,19 @@ def test_train_then_eval_give_one_number(call, corpus, trained):
 
 
 def test_train_says_what_it_measured_and_refuses_to_overwrite(call, corpus, trained):
-    words = ["train", "--corpus", corpus, "--out", trained, "--n", 8, "--epochs", 2, "--lanes", 4]
+    words = [
+        "train",
+        "--corpus",
+        corpus,
+        "--out",
+        trained,
+        "--hidden",
+        8,
+        "--epochs",
+        2,
+        "--batch-size",
+        4,
+    ]
     assert call(*words)[0] == 2
     status, out, err = call(*words, "--resume", "--json")
     assert status == 0 and json.loads(out)["tokens"] == 30 * 7 and "Traceback" not in err
@@ -83,12 +110,14 @@ def test_diagnose_writes_one_page_with_all_in_it(call, trained, tmp_path):
     page = (tmp_path / "d" / "report.html").read_text("utf-8")
     assert status == 0 and page.count("data:image/svg+xml") == 9
     assert "http" not in page.replace("http://www.w3.org", "").split("<body>")[0]
-    assert {"spectral_radius_before", "spectral_radius_after", "clipped"} <= set(answer["models"]["lstm"])
+    assert {"spectral_radius_before", "spectral_radius_after", "clipped"} <= set(
+        answer["models"]["lstm"]
+    )
 
 
 def test_demo_compares_the_two_cells(call, tmp_path, monkeypatch, corpus):
     monkeypatch.setattr(recurrent.data, "stdlib", lambda **_: recurrent.data.directory(corpus))
-    monkeypatch.setattr(recurrent, "DEMO_MODEL", recurrent.Model(n=8))
+    monkeypatch.setattr(recurrent, "DEMO_MODEL", recurrent.Model(hidden=8))
     monkeypatch.setattr(recurrent, "DEMO_EPOCHS", 1)
     status, out, err = call("demo", "--out", tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
@@ -103,12 +132,21 @@ BAD = {
     "empty": ("train --corpus {c} --out {p}/r", "train.txt is empty"),
     "one word": ("train --corpus {c} --out {p}/r", "at least 2 distinct symbols"),
     "not utf-8": ("train --corpus {c} --out {p}/r", "line 1 is not UTF-8"),
-    "negative size": ("train --corpus {good} --out {p}/r --n -3", "n=-3"),
-    "negative batch": ("train --corpus {good} --out {p}/r --lanes -1", "lanes"),
+    "negative size": (
+        "train --corpus {good} --out {p}/r --hidden -3",
+        "hidden: must be at least 1, got -3",
+    ),
+    "negative batch": (
+        "train --corpus {good} --out {p}/r --batch-size -1",
+        "batch_size: must be at least 1, got -1",
+    ),
     "no epochs": ("train --corpus {good} --out {p}/r --epochs 0", "must be at least 1, got 0"),
     "negative clip": ("train --corpus {good} --out {p}/r --clip -1", "max_norm must be positive"),
     "cell": ("train --corpus {good} --out {p}/r --cell lsd", "cell: must be one of"),
-    "vocabulary of one": ("train --corpus {good} --out {p}/r --min-count 99999", "min_count=99999 dropped"),
+    "vocabulary of one": (
+        "train --corpus {good} --out {p}/r --min-count 99999",
+        "min_count=99999 dropped",
+    ),
     "no run": ("eval {p} --corpus {good}", "config.json is missing"),
     "split": ("eval {run} --corpus {good} --split dev", "split: must be train, valid or test"),
     "damaged": ("eval {damaged} --corpus {good}", "damaged"),
@@ -125,7 +163,9 @@ def test_a_mistake_is_one_line_and_status_2(call, name, corpus, trained, tmp_pat
     damaged = tmp_path / "damaged"
     shutil.copytree(trained, damaged)
     (damaged / "best.safetensors").write_bytes((trained / "best.safetensors").read_bytes()[:-9])
-    words, message = (x.format(p=tmp_path, c=bad, good=corpus, run=trained, damaged=damaged) for x in BAD[name])
+    words, message = (
+        x.format(p=tmp_path, c=bad, good=corpus, run=trained, damaged=damaged) for x in BAD[name]
+    )
     status, out, err = call(*words.split())
     last = err.splitlines()[-1]
     assert status == 2 and out == "" and last.startswith("lmjax: ") and message in last, err
@@ -133,5 +173,7 @@ def test_a_mistake_is_one_line_and_status_2(call, name, corpus, trained, tmp_pat
 
 
 def test_the_installed_command_explains_itself():
-    done = subprocess.run([sys.executable, "-m", "lmjax.cli", "--help"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lmjax.cli", "--help"], capture_output=True, text=True
+    )
     assert done.returncode == 0 and "train" in done.stdout and "usage: lmjax" in done.stdout

@@ -13,7 +13,9 @@ def test_the_toy_is_the_lectures_recurrence():
     h = -1.0
     for _ in range(3):
         h = np.tanh(2 * 0.25 + 3 * h + 1)
-    np.testing.assert_allclose(toy_error(jnp.array([3.0, 1.0]), steps=3, x=0.25, y=0.5), (h - 0.5) ** 2, rtol=1e-12)
+    np.testing.assert_allclose(
+        toy_error(jnp.array([3.0, 1.0]), steps=3, x=0.25, y=0.5), (h - 0.5) ** 2, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("w", [1.5, 3.0, 4.5])
@@ -64,7 +66,9 @@ def test_clipping_bounds_every_step_where_plain_descent_leaps():
     (start, norm), rate, max_norm = steepest(), 0.3, 0.1
     plain = descend(toy_error, start, optax.sgd(rate), steps=1)
     np.testing.assert_allclose(jnp.linalg.norm(plain.theta[1] - start), rate * norm, rtol=1e-9)
-    clipped = descend(toy_error, start, optax.chain(clip_by_global_norm(max_norm), optax.sgd(rate)), steps=100)
+    clipped = descend(
+        toy_error, start, optax.chain(clip_by_global_norm(max_norm), optax.sgd(rate)), steps=100
+    )
     leaps = np.linalg.norm(np.diff(clipped.theta, axis=0), axis=1)
     np.testing.assert_allclose(leaps[0], rate * max_norm, rtol=1e-9)
     assert leaps.max() <= rate * max_norm * (1 + 1e-9)

@@ -1,4 +1,4 @@
-"""The ways a gradient takes through a state of several parts, such as the h and the c of an LSTM."""
+"""The routes of a gradient through a state of several parts, such as the h and c of an LSTM."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ __all__ = ["detach"]
 
 @cache
 def detach(cell: Cell, *names: str) -> Cell:
-    """Return the cell that computes the same, but lets no gradient through the named parts of s_{t-1}.
+    """Return the same cell, with no gradient through the named parts of s_{t-1}.
 
-    Any diagnosis of the detached cell then shows the paths that are left. For an LSTM, `detach(cell, "h")`
-    leaves the path through c, dc_t/dc_{t-1} = diag(f_t), and `detach(cell, "c")` the path through h. That
-    the first one carries the gradient is an assumption to be measured, not a property of the LSTM.
+    Any diagnosis of the detached cell then shows the paths that are left. For an LSTM,
+    `detach(cell, "h")` leaves the path through c, dc_t/dc_{t-1} = diag(f_t), and `detach(cell,
+    "c")` the path through h. That the first one carries the gradient is an assumption to be
+    measured, not a property of the LSTM.
 
     Args:
         cell: the recurrence; in a stack the names apply to every layer.
@@ -31,8 +32,9 @@ def detach(cell: Cell, *names: str) -> Cell:
     >>> from lmjax import analysis, cells
     >>> cell = cells.lstm(2, 1)
     >>> params = cell.init(jax.random.key(0))
-    >>> jacobian = analysis.step_jacobians(detach(cell, "h"), params, cell.initial_state(params), jnp.ones((1, 2)))[0]
-    >>> jacobian[:, 0].tolist()                                # the state is (h, c): nothing comes from h
+    >>> state, xs = cell.initial_state(params), jnp.ones((1, 2))
+    >>> jacobian = analysis.step_jacobians(detach(cell, "h"), params, state, xs)[0]
+    >>> jacobian[:, 0].tolist()                        # the state is (h, c): nothing comes from h
     [0.0, 0.0]
 
     References: Arpit, Kanuparthi, Kerg, Ke, Mitliagkas and Bengio (2019), h-detach.

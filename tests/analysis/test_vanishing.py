@@ -6,7 +6,8 @@ import pytest
 from brute import N_IN, brute, log_norm, make
 
 from lmjax import analysis, cells
-from lmjax.cell import Cell, record, recurrent_weights, unroll
+from lmjax.cell import Cell, recurrent_weights
+from lmjax.unroll import record, unroll
 
 
 def test_state_gradients_are_those_of_brute_force(name):
@@ -14,7 +15,9 @@ def test_state_gradients_are_those_of_brute_force(name):
     every = np.arange(len(expected.losses))
     np.testing.assert_allclose(flow.losses, expected.losses, atol=1e-12)
     np.testing.assert_allclose(flow.log_total, log_norm(expected.loss_states.sum(0)), atol=1e-10)
-    np.testing.assert_allclose(flow.log_direct, log_norm(expected.loss_states[every, every]), atol=1e-10)
+    np.testing.assert_allclose(
+        flow.log_direct, log_norm(expected.loss_states[every, every]), atol=1e-10
+    )
 
 
 def test_state_gradients_are_those_of_record():
@@ -30,7 +33,10 @@ def test_maps_are_those_of_brute_force(name):
     case, expected = make(name), brute(name)
     flow = analysis.state_gradient_map(*case)
     np.testing.assert_allclose(flow.log_norm, log_norm(expected.loss_states), atol=1e-10)
-    relative = np.exp(log_norm(expected.loss_states)) / np.exp(np.diag(log_norm(expected.loss_states)))[:, None]
+    relative = (
+        np.exp(log_norm(expected.loss_states))
+        / np.exp(np.diag(log_norm(expected.loss_states)))[:, None]
+    )
     np.testing.assert_allclose(np.exp(flow.log_relative), relative, rtol=1e-10)
 
 
@@ -50,13 +56,16 @@ def test_bands_and_targets_are_parts_of_the_map(some):
     whole = analysis.state_gradient_map(*case)
     rows = analysis.state_gradient_map(*case, targets=jnp.array([4, 0, 2]))
     np.testing.assert_allclose(rows.log_norm, whole.log_norm[jnp.array([4, 0, 2])], atol=1e-12)
-    np.testing.assert_allclose(rows.log_relative, whole.log_relative[jnp.array([4, 0, 2])], atol=1e-12)
+    np.testing.assert_allclose(
+        rows.log_relative, whole.log_relative[jnp.array([4, 0, 2])], atol=1e-12
+    )
     length = len(case.xs)
     for max_lag in (2, 7):
         band = analysis.state_gradient_band(*case, max_lag=max_lag)
         for part, of in ((band.log_norm, whole.log_norm), (band.log_relative, whole.log_relative)):
             expected = [
-                [of[j + lag, j] if j + lag < length else np.nan for lag in range(max_lag + 1)] for j in range(length)
+                [of[j + lag, j] if j + lag < length else np.nan for lag in range(max_lag + 1)]
+                for j in range(length)
             ]
             np.testing.assert_allclose(part, expected, atol=1e-12)
 
@@ -76,8 +85,12 @@ def test_both_ways_of_a_bidirectional_encoder():
     forward, backward = cells.rnn(N_IN, 3), cells.lstm(N_IN, 2)
     params = forward.init(jax.random.key(1)), backward.init(jax.random.key(2))
     xs = jax.random.normal(jax.random.key(3), (5, N_IN))
-    loss = lambda params, states, y: jnp.sum(states[0]) * jnp.sum(jnp.sin(states[1].h)) * jnp.sum(params[0].b + y)
-    maps = analysis.bidirectional_gradient_maps(forward, backward, params, xs, loss, jnp.ones((5, 1)))
+    loss = lambda params, states, y: (
+        jnp.sum(states[0]) * jnp.sum(jnp.sin(states[1].h)) * jnp.sum(params[0].b + y)
+    )
+    maps = analysis.bidirectional_gradient_maps(
+        forward, backward, params, xs, loss, jnp.ones((5, 1))
+    )
 
     def losses(shifts):
         def run(cell, p, xs, shifts):
@@ -88,17 +101,25 @@ def test_both_ways_of_a_bidirectional_encoder():
             return jax.lax.scan(body, cell.initial_state(p), (cell.encode(p, xs), shifts))[1]
 
         flip = lambda tree: jax.tree.map(lambda v: v[::-1], tree)
-        states = run(forward, params[0], xs, shifts[0]), flip(run(backward, params[1], flip(xs), flip(shifts[1])))
+        states = (
+            run(forward, params[0], xs, shifts[0]),
+            flip(run(backward, params[1], flip(xs), flip(shifts[1]))),
+        )
         return jax.vmap(loss, (None, 0, 0))(params, states, jnp.ones((5, 1)))
 
-    zeros = jnp.zeros((5, 3)), jax.tree.map(lambda s: jnp.zeros((5, *s.shape)), backward.initial_state(params[1]))
+    zeros = (
+        jnp.zeros((5, 3)),
+        jax.tree.map(lambda s: jnp.zeros((5, *s.shape)), backward.initial_state(params[1])),
+    )
     expected = jax.jit(jax.jacrev(losses))(zeros)
     np.testing.assert_allclose(maps[0].log_norm, log_norm(expected[0]), atol=1e-10)
-    np.testing.assert_allclose(maps[1].log_norm, log_norm(jnp.concatenate(expected[1], -1)), atol=1e-10)
+    np.testing.assert_allclose(
+        maps[1].log_norm, log_norm(jnp.concatenate(expected[1], -1)), atol=1e-10
+    )
     targets = jnp.array([3, 0])
     some = analysis.bidirectional_gradient_maps(
         forward, backward, params, xs, loss, jnp.ones((5, 1)), targets=targets
-    )  # fmt: skip
+    )
     for part, whole in zip(some, maps, strict=True):
         np.testing.assert_allclose(part.log_norm, whole.log_norm[targets], atol=1e-12)
 
@@ -115,13 +136,19 @@ def test_sequences_of_a_batch_keep_their_own_norms_and_masks(some):
     for b in range(2):
         kept = np.flatnonzero(mask[:, b])
         alone = case._replace(xs=xs[kept, b], ys=ys[kept, b])
-        np.testing.assert_allclose(flow.log_total[kept, b], analysis.state_gradients(*alone).log_total, atol=1e-10)
+        np.testing.assert_allclose(
+            flow.log_total[kept, b], analysis.state_gradients(*alone).log_total, atol=1e-10
+        )
         expected = analysis.state_gradient_map(*alone).log_norm
-        np.testing.assert_allclose(pairs.log_norm[np.ix_(kept, kept, [b])][..., 0], expected, atol=1e-10)
+        np.testing.assert_allclose(
+            pairs.log_norm[np.ix_(kept, kept, [b])][..., 0], expected, atol=1e-10
+        )
     assert (np.asarray(flow.log_direct)[~np.asarray(mask)] == -np.inf).all()
     assert not np.isnan(flow.log_total).any() and not np.isnan(pairs.log_norm).any()
     with pytest.raises(ValueError, match="one number a sequence"):
-        analysis.state_gradients(case.cell, case.params, state, xs, lambda *a: loss(*a).sum(), ys, mask=mask)
+        analysis.state_gradients(
+            case.cell, case.params, state, xs, lambda *a: loss(*a).sum(), ys, mask=mask
+        )
 
 
 DECAY = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
@@ -135,7 +162,14 @@ def weighted(a, h, weight):
 def test_a_gradient_beyond_every_float_has_its_log(dtype, a):
     length = 400
     weights = jnp.zeros(length, dtype).at[-1].set(1e-30)
-    run = DECAY, jnp.asarray(a, dtype), jnp.zeros(3, dtype), jnp.zeros((length, 3), dtype), weighted, weights
+    run = (
+        DECAY,
+        jnp.asarray(a, dtype),
+        jnp.zeros(3, dtype),
+        jnp.zeros((length, 3), dtype),
+        weighted,
+        weights,
+    )
     expected = np.log(a) * np.arange(length)[::-1] + np.log(1e-30) + np.log(3) / 2
     flow, pairs = analysis.state_gradients(*run), analysis.state_gradient_map(*run)
     np.testing.assert_allclose(flow.log_total, expected, rtol=1e-6)
@@ -146,8 +180,16 @@ def test_a_gradient_beyond_every_float_has_its_log(dtype, a):
 
 def test_what_is_not_finite_is_seen_where_it_is():
     run = lambda weights: (DECAY, 0.5, jnp.zeros(()), jnp.zeros(3), weighted, jnp.array(weights))
-    assert analysis.state_gradients(*run([1.0, jnp.inf, 1.0])).log_total.tolist() == [np.inf, np.inf, 0]
-    assert jnp.isnan(analysis.state_gradients(*run([1.0, jnp.nan, 1.0])).log_total).tolist() == [True, True, False]
+    assert analysis.state_gradients(*run([1.0, jnp.inf, 1.0])).log_total.tolist() == [
+        np.inf,
+        np.inf,
+        0,
+    ]
+    assert jnp.isnan(analysis.state_gradients(*run([1.0, jnp.nan, 1.0])).log_total).tolist() == [
+        True,
+        True,
+        False,
+    ]
     pairs = analysis.state_gradient_map(*run([1.0, jnp.nan, 1.0])).log_norm
     assert jnp.isnan(pairs).tolist() == [[False] * 3, [True, True, False], [False] * 3]
 
@@ -156,8 +198,13 @@ def test_one_step_and_nothing_to_learn():
     short = make("lstm", length=1)
     flow = analysis.state_gradients(*short)
     np.testing.assert_array_equal(flow.log_total, flow.log_direct)
-    np.testing.assert_allclose(analysis.state_gradient_map(*short).log_norm[0], flow.log_total, atol=1e-14)
-    assert (analysis.state_gradients(*short.run, lambda p, s, y: jnp.zeros(()), short.ys).log_total == -jnp.inf).all()
+    np.testing.assert_allclose(
+        analysis.state_gradient_map(*short).log_norm[0], flow.log_total, atol=1e-14
+    )
+    assert (
+        analysis.state_gradients(*short.run, lambda p, s, y: jnp.zeros(()), short.ys).log_total
+        == -jnp.inf
+    ).all()
 
 
 def test_one_trace_serves_five_calls():
@@ -168,7 +215,11 @@ def test_one_trace_serves_five_calls():
     def maps(params, xs, targets):
         run = case._replace(params=params, xs=xs)
         sampled = analysis.state_gradient_map(*run, targets=targets)
-        return sampled, analysis.state_gradients(*run), analysis.state_gradient_band(*run, max_lag=2)
+        return (
+            sampled,
+            analysis.state_gradients(*run),
+            analysis.state_gradient_band(*run, max_lag=2),
+        )
 
     for k in range(5):
         maps(case.params, k * case.xs, jax.random.choice(jax.random.key(k), 5, (2,), replace=False))
@@ -177,8 +228,15 @@ def test_one_trace_serves_five_calls():
 def test_the_map_needs_the_memory_it_states():
     """T S + T^2, at H = 512, T = 128 in float32, and not the T^2 S of an untied backward pass."""
     cell, length, n = cells.rnn(8, 512), 128, 512
-    params = jax.tree.map(lambda p: jnp.zeros(p.shape, "float32"), jax.eval_shape(cell.init, jax.random.key(0)))
-    arrays = params, jnp.zeros(n, "float32"), jnp.zeros((length, 8), "float32"), jnp.zeros((length, n), "float32")
+    params = jax.tree.map(
+        lambda p: jnp.zeros(p.shape, "float32"), jax.eval_shape(cell.init, jax.random.key(0))
+    )
+    arrays = (
+        params,
+        jnp.zeros(n, "float32"),
+        jnp.zeros((length, 8), "float32"),
+        jnp.zeros((length, n), "float32"),
+    )
     loss = lambda p, h, y: jnp.sum((h - y) ** 2)
     lowered = analysis.state_gradient_map.lower(cell, *arrays[:3], loss, arrays[3])
     temp = lowered.compile().memory_analysis().temp_size_in_bytes

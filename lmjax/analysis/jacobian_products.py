@@ -1,4 +1,4 @@
-"""Products of Jacobians, which carry a gradient through time: norms and singular values in logs."""
+"""Products of Jacobians, which carry a gradient through time: their norms and singular values."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from jax import lax
 
 from lmjax.analysis.scaled import Scaled, rescale
 from lmjax.analysis.trajectory import trajectory
-from lmjax.cell import _split
 from lmjax.precision import full_precision
+from lmjax.tree import partition
 
 __all__ = [
     "NormProbes",
@@ -25,18 +25,22 @@ __all__ = [
 
 @partial(jax.jit, static_argnames=("ord", "max_lag"))
 @full_precision
-def jacobian_product_norms(jacobians, *, ord="fro", starts=None, max_lag: int | None = None) -> Scaled:
+def jacobian_product_norms(
+    jacobians, *, ord="fro", starts=None, max_lag: int | None = None
+) -> Scaled:
     """Return the norms of the products of Jacobians, by start and lag.
 
         || dh_{j+l}/dh_j ||,    dh_{j+l}/dh_j = J_{j+l} ... J_{j+1}
 
-    The running product is brought back to size one at every step by a power of two, which rounds nothing,
-    and the powers are summed as integers: for a cell's Jacobians the log at lag 10,000 is right to 1e-4 in
-    float32, where the plain product is exactly 0 or inf. (What is left is the rounding of each matrix
-    product, which counts for more where a factor all but annihilates the product so far.)
+    The running product is brought back to size one at every step by a power of two, which rounds
+    nothing, and the powers are summed as integers: for a cell's Jacobians the log at lag 10,000 is
+    right to 1e-4 in float32, where the plain product is exactly 0 or inf. (What is left is the
+    rounding of each matrix product, which counts for more where a factor all but annihilates the
+    product so far.)
 
-    The norm of a product is at most, and mostly well below, the product of the norms. One start gives one
-    profile; for "the" profile take quantiles over starts (`jnp.nanquantile(norms.log, q, axis=0)`).
+    The norm of a product is at most, and mostly well below, the product of the norms. One start
+    gives one profile; for "the" profile take quantiles over starts,
+    `jnp.nanquantile(norms.log, q, axis=0)`.
 
     Args:
         jacobians: `[T, S, S]`, J_1 to J_T as `step_jacobians` returns them.
@@ -45,11 +49,12 @@ def jacobian_product_norms(jacobians, *, ord="fro", starts=None, max_lag: int | 
         max_lag: largest lag, default T.
 
     Returns:
-        Norms `[R, max_lag + 1]` as `Scaled`; `.log` gives natural logs. Lag 0 is the identity. NaN where
-        j + lag > T: there is no such product.
+        Norms `[R, max_lag + 1]` as `Scaled`; `.log` gives natural logs. Lag 0 is the identity. NaN
+        where j + lag > T: there is no such product.
 
     Raises:
-        ValueError: `jacobians` is not `[T, S, S]`, `ord` is neither norm, or `max_lag` is not in 0..T.
+        ValueError: `jacobians` is not `[T, S, S]`, `ord` is neither norm, or `max_lag` is not in
+            0..T.
 
     >>> norms = jacobian_product_norms(jnp.full((1000, 1, 1), 0.5), starts=jnp.array([0]))
     >>> [round(float(x), 2) for x in norms.log[0, jnp.array([0, 1, 1000])]]
@@ -63,7 +68,9 @@ def jacobian_product_norms(jacobians, *, ord="fro", starts=None, max_lag: int | 
 
     def body(product, lag):
         product, exponent = product
-        product, exponent = rescale(jacobians[jnp.minimum(starts + lag - 1, length - 1)] @ product, exponent, batch=1)
+        product, exponent = rescale(
+            jacobians[jnp.minimum(starts + lag - 1, length - 1)] @ product, exponent, batch=1
+        )
         return (product, exponent), (_norm(product, ord), exponent)
 
     identity = jnp.broadcast_to(jnp.eye(size, dtype=jacobians.dtype), (len(starts), size, size))
@@ -76,7 +83,7 @@ def jacobian_product_norms(jacobians, *, ord="fro", starts=None, max_lag: int | 
 
 
 def _norm(matrices, ord):
-    """Norms of matrices `[R, S, S]` whose largest entry is near one; the Gram matrix is cheaper than an SVD."""
+    """Norms of matrices `[R, S, S]` of largest entry near one; Gram is cheaper than an SVD."""
     if ord == "fro":
         return jnp.sqrt(jnp.sum(matrices**2, axis=(1, 2)))
     return jnp.sqrt(jnp.linalg.eigvalsh(jnp.swapaxes(matrices, 1, 2) @ matrices)[:, -1])
@@ -92,15 +99,24 @@ class NormProbes(NamedTuple):
 @partial(jax.jit, static_argnames=("cell", "num_probes", "max_lag"))
 @full_precision
 def jacobian_norm_probes(
-    cell, params, state, xs, *, key, num_probes: int, starts=None, max_lag: int | None = None, mask=None
+    cell,
+    params,
+    state,
+    xs,
+    *,
+    key,
+    num_probes: int,
+    starts=None,
+    max_lag: int | None = None,
+    mask=None,
 ) -> NormProbes:
     """Estimate the Frobenius norms of the products of Jacobians without forming any.
 
         || P ||_F^2 = E || P v ||^2,    v of independent random signs
 
-    Each probe is pushed forward through the steps, and keeps an integer exponent. The relative error of
-    the norm falls as num_probes^(-1/2). The probes of a start are the same at all lags, so that their
-    errors go together along a profile.
+    Each probe is pushed forward through the steps, and keeps an integer exponent. The relative
+    error of the norm falls as num_probes^(-1/2). The probes of a start are the same at all lags, so
+    that their errors go together along a profile.
 
     Args:
         cell: the recurrence.
@@ -118,8 +134,9 @@ def jacobian_norm_probes(
 
     >>> from lmjax.cell import Cell
     >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
-    >>> probes = jacobian_norm_probes(cell, 0.5, jnp.zeros(4), jnp.ones((3, 4)), key=jax.random.key(0), num_probes=2)
-    >>> [round(x, 4) for x in jnp.exp(probes.log_norm[0]).tolist()]               # exact for a scaled identity
+    >>> run = cell, 0.5, jnp.zeros(4), jnp.ones((3, 4))
+    >>> probes = jacobian_norm_probes(*run, key=jax.random.key(0), num_probes=2)
+    >>> [round(x, 4) for x in jnp.exp(probes.log_norm[0]).tolist()]  # exact for a scaled identity
     [2.0, 1.0, 0.5, 0.25]
 
     References: Hutchinson (1990).
@@ -129,7 +146,7 @@ def jacobian_norm_probes(
     run = trajectory(cell, params, state, xs, mask)
     length = len(jax.tree.leaves(xs)[0])
     starts, max_lag = _starts_and_lags("jacobian_norm_probes", length, starts, max_lag)
-    leaves, tree = jax.tree.flatten(_split(state)[0])
+    leaves, tree = jax.tree.flatten(partition(state)[0])
     keys = jax.random.split(key, len(leaves))
     signs = [
         jax.random.rademacher(k, (len(starts), num_probes, *v.shape), v.dtype)
@@ -143,8 +160,13 @@ def jacobian_norm_probes(
         at = jnp.minimum(starts + lag, length - 1)
         steps = jax.tree.map(lambda x: x[at], run.steps)
         probes = jax.vmap(lambda step, v: jax.vmap(run.pushforward(step))(v))(steps, probes)
-        relative = jnp.where(mean > 0, deviation / jnp.where(mean > 0, mean, 1), 0) / num_probes**0.5
-        return (probes, exponents), (jnp.log(mean) / 2 + exponents * jnp.log(jnp.asarray(2, mean.dtype)), relative / 2)
+        relative = (
+            jnp.where(mean > 0, deviation / jnp.where(mean > 0, mean, 1), 0) / num_probes**0.5
+        )
+        return (probes, exponents), (
+            jnp.log(mean) / 2 + exponents * jnp.log(jnp.asarray(2, mean.dtype)),
+            relative / 2,
+        )
 
     first = (jax.tree.unflatten(tree, signs), jnp.zeros(len(starts), jnp.int32))
     _, (log_norm, standard_error) = lax.scan(body, first, jnp.arange(max_lag + 1))
@@ -156,20 +178,23 @@ class SingularValues(NamedTuple):
     """The singular values of a long product, the largest first."""
 
     values: Scaled  # [S]
-    change: jax.Array  # []  largest change of a logarithm in the last sweep; 0 where a plain SVD sufficed
+    change: jax.Array  # []  largest, of a logarithm in the last sweep; 0 where a plain SVD sufficed
     sweeps: jax.Array  # []
 
 
 @partial(jax.jit, static_argnames=("tol", "max_sweeps"))
 @full_precision
-def product_log_singular_values(jacobians, *, tol: float = 1e-6, max_sweeps: int = 32) -> SingularValues:
-    """Return all singular values of a product of Jacobians, J_T ... J_1, from the largest to the smallest.
+def product_log_singular_values(
+    jacobians, *, tol: float = 1e-6, max_sweeps: int = 32
+) -> SingularValues:
+    """Return all singular values of a product of Jacobians, J_T ... J_1, the largest first.
 
-    A sweep replaces the factors by triangular ones, J_t Q_{t-1} = Q_t R_t, whose product has the same
-    singular values; the next one goes over the transposes in reverse. The products of the diagonals
-    converge to the singular values, by a factor (sigma_{i+1} / sigma_i)^2 a sweep. The sweeps end when
-    no logarithm changes by more than `tol`. A product so short that a plain SVD resolves all its
-    singular values to `tol` is given to one, for there neighbours are close and the sweeps slow.
+    A sweep replaces the factors by triangular ones, J_t Q_{t-1} = Q_t R_t, whose product has the
+    same singular values; the next one goes over the transposes in reverse. The products of the
+    diagonals converge to the singular values, by a factor (sigma_{i+1} / sigma_i)^2 a sweep. The
+    sweeps end when no logarithm changes by more than `tol`. A product so short that a plain SVD
+    resolves all its singular values to `tol` is given to one, for there neighbours are close and
+    the sweeps slow.
 
     Args:
         jacobians: `[T, S, S]`, J_1 to J_T.
@@ -193,7 +218,9 @@ def product_log_singular_values(jacobians, *, tol: float = 1e-6, max_sweeps: int
         def body(carry, factor):
             q, diagonal = carry
             q, r = jnp.linalg.qr(factor @ q)
-            diagonal = Scaled(*rescale(diagonal.mantissa * jnp.abs(jnp.diagonal(r)), diagonal.exponent, 1))
+            diagonal = Scaled(
+                *rescale(diagonal.mantissa * jnp.abs(jnp.diagonal(r)), diagonal.exponent, 1)
+            )
             return (q, diagonal), r
 
         (_, diagonal), triangles = lax.scan(body, (jnp.eye(size, dtype=dtype), nothing), factors)
@@ -203,7 +230,8 @@ def product_log_singular_values(jacobians, *, tol: float = 1e-6, max_sweeps: int
         return jnp.log(values.mantissa) + jnp.log(jnp.asarray(2, dtype)) * values.exponent
 
     def change(new, old):
-        ratio = jnp.log(new.mantissa / old.mantissa) + jnp.log(jnp.asarray(2, dtype)) * (new.exponent - old.exponent)
+        doublings = new.exponent - old.exponent
+        ratio = jnp.log(new.mantissa / old.mantissa) + jnp.log(jnp.asarray(2, dtype)) * doublings
         same = (new.mantissa == old.mantissa) & (new.exponent == old.exponent)
         return jnp.max(jnp.where(same, 0, jnp.abs(ratio)))
 
@@ -214,18 +242,24 @@ def product_log_singular_values(jacobians, *, tol: float = 1e-6, max_sweeps: int
 
     def sweeps(first):
         unfinished = lambda carry: (carry[2] > tol) & (carry[3] < max_sweeps)
-        _, values, last, count = lax.while_loop(unfinished, again, (*first, jnp.asarray(jnp.inf, dtype), 1))
+        _, values, last, count = lax.while_loop(
+            unfinished, again, (*first, jnp.asarray(jnp.inf, dtype), 1)
+        )
         return values, last, count
 
     def plain(first):
         product = lambda carry, factor: (rescale(factor @ carry[0], carry[1]), None)
-        (matrix, exponent), _ = lax.scan(product, (jnp.eye(size, dtype=dtype), jnp.zeros((), jnp.int32)), jacobians)
+        (matrix, exponent), _ = lax.scan(
+            product, (jnp.eye(size, dtype=dtype), jnp.zeros((), jnp.int32)), jacobians
+        )
         singular = jnp.linalg.svd(matrix, compute_uv=False)
         return Scaled(*rescale(singular, jnp.full(size, exponent), 1)), jnp.zeros((), dtype), 1
 
     first = sweep(jacobians)
     spread = jnp.max(log(first[1])) - jnp.min(log(first[1]))
-    values, last, count = lax.cond(spread < jnp.log(tol / jnp.finfo(dtype).eps) - 1, plain, sweeps, first)
+    values, last, count = lax.cond(
+        spread < jnp.log(tol / jnp.finfo(dtype).eps) - 1, plain, sweeps, first
+    )
     order = jnp.argsort(-log(values))
     return SingularValues(jax.tree.map(lambda v: v[order], values), last, jnp.asarray(count))
 

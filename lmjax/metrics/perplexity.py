@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from functools import partial
 from typing import NamedTuple
@@ -11,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import lmjax
 from lmjax.data import contiguous
+from lmjax.metrics.signature import signature
 from lmjax.models import LanguageModel, log_prob
 from lmjax.precision import full_precision
 
-__all__ = ["Perplexity", "perplexity", "signature", "unigram_perplexity"]
+__all__ = ["Perplexity", "perplexity", "unigram_perplexity"]
 
 
 class Perplexity(NamedTuple):
@@ -30,24 +29,32 @@ class Perplexity(NamedTuple):
 
 
 def perplexity(
-    lm: LanguageModel, params, ids: np.ndarray, *, start: int, lanes: int = 1, steps: int = 128, **fields
+    lm: LanguageModel,
+    params,
+    ids: np.ndarray,
+    *,
+    start: int,
+    batch_size: int = 1,
+    seq_len: int = 128,
+    **fields,
 ) -> Perplexity:
     """Return exp of the mean negative log-likelihood over every token of a stream.
 
         perplexity = exp( -1/N sum_{t=1..N} log P(x_t | start, x_1..x_{t-1}) )
 
-    The state is carried over the whole stream. With more than one lane the stream is cut into that many
-    stretches scored side by side: faster, and each stretch begins without context, so slightly higher.
-    Log-probabilities are the head's exact ones, in the precision of the parameters also where a backend
-    multiplies float32 in less by default (TF32 on a GPU, bfloat16 on a TPU), summed in double precision.
+    The state is carried over the whole stream. With a batch size above 1 the stream is cut into
+    that many sequences scored side by side: faster, and each begins without context, so slightly
+    higher. Log-probabilities are the head's exact ones, in the precision of the parameters also
+    where a backend multiplies float32 in less by default (TF32 on a GPU, bfloat16 on a TPU), summed
+    in double precision.
 
     Args:
         lm: the model.
         params: its parameters.
         ids: int `[N]`, all of which are scored.
         start: the token before the first, e.g. `vocab.eos`.
-        lanes: how many stretches; 1 is the exact protocol.
-        steps: how many steps are scored at once; affects memory and speed alone.
+        batch_size: how many sequences; 1 is the exact protocol.
+        seq_len: how many tokens of each are scored at once; affects memory and speed alone.
         **fields: what the signature shall name besides the versions, e.g. `corpus="..."`.
 
     >>> from lmjax import cells, models
@@ -58,20 +65,22 @@ def perplexity(
     (10.0, 7)
 
     Raises:
-        ValueError: the stream is empty, a token is not in the vocabulary, or `lanes` or `steps` is below 1.
+        ValueError: the stream is empty, a token is not in the vocabulary, or `batch_size` or
+            `seq_len` is below 1.
     """
     begin = time.perf_counter()
     vocab_size = jax.eval_shape(lambda p: _next_shape(lm, p), params).shape[-1]
-    state = lm.cell.initial_state(params.cell, (lanes,))
-    losses, tokens = [], 0  # losses stay on the device until the end: no batch waits for the one before
-    for batch in contiguous(ids, lanes=lanes, steps=steps, start=start):
+    state = lm.cell.initial_state(params.cell, (batch_size,))
+    # losses stay on the device until the end: no batch waits for the one before
+    losses, tokens = [], 0
+    for batch in contiguous(ids, batch_size=batch_size, seq_len=seq_len, start=start):
         if (bad := batch.targets.max()) >= vocab_size or batch.targets.min() < 0:
             raise ValueError(f"perplexity: token {bad} is not in the vocabulary of {vocab_size}")
         state, nll = _score(lm, params, state, batch)
         losses.append(nll)
         tokens += int(batch.mask.sum())
     nll = sum(map(float, losses)) / tokens
-    text = signature(**fields, tokens=tokens, lanes=lanes)
+    text = signature(**fields, tokens=tokens, batch_size=batch_size)
     return Perplexity(float(np.exp(nll)), nll, tokens, time.perf_counter() - begin, text)
 
 
@@ -87,20 +96,10 @@ def _score(lm, params, state, batch):
 
 
 def unigram_perplexity(train: np.ndarray, ids: np.ndarray, vocab_size: int) -> float:
-    """Return the perplexity of the add-one unigram model, P(w) = (count(w) + 1) / (N + V): the baseline.
+    """Return the baseline: perplexity of the unigram model P(w) = (count(w) + 1) / (N + V).
 
     >>> round(unigram_perplexity(np.array([0, 0, 1]), np.array([0]), 2), 4)
     1.6667
     """
     counts = np.bincount(train, minlength=vocab_size) + 1
     return float(np.exp(-np.log(counts / counts.sum())[ids].mean()))
-
-
-def signature(**fields) -> str:
-    """Return one line that names versions and whatever else is needed to get the same number again.
-
-    >>> signature(seed=0).split("|")[-1]
-    'seed:0'
-    """
-    versions = {"lmjax": lmjax.__version__, "jax": jax.__version__, "python": platform.python_version()}
-    return "|".join(f"{name}:{value}" for name, value in (versions | fields).items())

@@ -1,11 +1,11 @@
-"""A mixture is the weighted sum of its models' distributions, at every step and under every head."""
+"""A mixture is the weighted sum of its models' distributions, at every step, with any head."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmjax import cells, evaluate, models
+from lmjax import cells, metrics, models
 from lmjax.models import ngram as ng
 
 TEXT = np.random.default_rng(0).integers(0, 6, 300)
@@ -26,16 +26,20 @@ def test_a_mixture_is_the_weighted_sum(key):
     state, mixed = models.log_prob(LM, params, LM.cell.initial_state(params.cell), inputs, targets)
     np.testing.assert_allclose(np.exp(mixed), 0.3 * p[0] + 0.7 * p[1], rtol=1e-5)
     np.testing.assert_allclose(np.exp(models.next_log_probs(LM, params, state)).sum(), 1, rtol=1e-5)
-    assert evaluate.perplexity(LM, params, TEXT, start=0, lanes=3).tokens == 300
+    assert metrics.perplexity(LM, params, TEXT, start=0, batch_size=3).tokens == 300
 
 
 def test_one_model_is_its_own_mixture(key):
     lm = models.mixture(RNN)
     params = lm.init(key)
     alone = models.Params(params.embed[0], params.cell[0], params.head.heads[0])
-    expected = models.log_prob(RNN, alone, RNN.cell.initial_state(alone.cell), TEXT[:9], TEXT[1:10])[1]
+    expected = models.log_prob(
+        RNN, alone, RNN.cell.initial_state(alone.cell), TEXT[:9], TEXT[1:10]
+    )[1]
     np.testing.assert_allclose(
-        models.log_prob(lm, params, lm.cell.initial_state(params.cell), TEXT[:9], TEXT[1:10])[1], expected, rtol=1e-6
+        models.log_prob(lm, params, lm.cell.initial_state(params.cell), TEXT[:9], TEXT[1:10])[1],
+        expected,
+        rtol=1e-6,
     )
 
 
@@ -43,7 +47,9 @@ def test_weights_are_those_of_the_greatest_likelihood():
     logp = jnp.log(jax.random.uniform(jax.random.key(1), (2, 500), minval=0.05, maxval=1))
     weight = models.mixture_weights(logp)[0]
     grid = np.linspace(0.001, 0.999, 999)
-    likelihood = [float(jnp.log(w * jnp.exp(logp[0]) + (1 - w) * jnp.exp(logp[1])).mean()) for w in grid[::10]]
+    likelihood = [
+        float(jnp.log(w * jnp.exp(logp[0]) + (1 - w) * jnp.exp(logp[1])).mean()) for w in grid[::10]
+    ]
     assert abs(weight - grid[::10][int(np.argmax(likelihood))]) < 0.02
 
 

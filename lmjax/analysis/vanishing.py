@@ -1,4 +1,4 @@
-"""Where the gradient flows: dL/ds_t along a sequence, and dJ_i/ds_j for every loss and every state before it."""
+"""Vanishing gradients: the norms of dL/ds_t along a sequence, and of dJ_i/ds_j for all i and j."""
 
 from __future__ import annotations
 
@@ -46,22 +46,25 @@ def state_gradients(cell, params, state, xs, loss, ys, *, mask=None) -> StateGra
 
         dL/ds_{t-1} = J_t^T dL/ds_t + dl_{t-1}/ds_{t-1}
 
-    The gradient keeps an integer exponent of its own, so that a norm of e^-1000 is reported as such.
+    The gradient keeps an integer exponent of its own, so that a norm of e^-1000 is reported as
+    such.
 
     Args:
         cell: the recurrence.
         params: the cell's parameters.
         state: s_0, one sequence or a batch.
         xs: inputs `[T, ...]` or `[T, B, ...]`.
-        loss: `params, s_t, y_t -> l_t`, of one step; a scalar, or `[B]`, one number a sequence, which
-            then keeps the norms of the sequences apart. Static under jit.
+        loss: `params, s_t, y_t -> l_t`, of one step; a scalar, or `[B]`, one number a sequence,
+            which then keeps the norms of the sequences apart. Static under jit.
         ys: targets, every leaf `[T, ...]`.
-        mask: bool `[T]` or `[T, B]`; a padded step has no loss and passes the gradient on unchanged.
+        mask: bool `[T]` or `[T, B]`; a padded step has no loss and passes the gradient on
+            unchanged.
 
     >>> from lmjax.cell import Cell
     >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
     >>> last_only = lambda a, h, weight: weight * h
-    >>> flow = state_gradients(cell, 0.5, jnp.zeros(()), jnp.ones(3), last_only, jnp.array([0.0, 0.0, 1.0]))
+    >>> weights = jnp.array([0.0, 0.0, 1.0])
+    >>> flow = state_gradients(cell, 0.5, jnp.zeros(()), jnp.ones(3), last_only, weights)
     >>> [round(x, 4) for x in jnp.exp(flow.log_total).tolist()]
     [0.25, 0.5, 1.0]
     """
@@ -69,7 +72,9 @@ def state_gradients(cell, params, state, xs, loss, ys, *, mask=None) -> StateGra
     losses, direct = direct_gradients(loss, params, run.states, ys, mask)
     cts, exponents = total_gradients(run, losses, direct)
     batch = losses.ndim
-    return StateGradients(losses, log_norm_of_rescaled(cts, exponents, batch), log_norm(direct, batch=batch))
+    return StateGradients(
+        losses, log_norm_of_rescaled(cts, exponents, batch), log_norm(direct, batch=batch)
+    )
 
 
 def total_gradients(run: Trajectory, losses, direct):
@@ -86,19 +91,19 @@ def total_gradients(run: Trajectory, losses, direct):
     return lax.scan(body, nothing, (run.steps, direct), reverse=True)[1]
 
 
-# --- each loss by itself -----------------------------------------------------------------------------
+# --- each loss by itself --------------------------------------------------------------------------
 
 
 class GradientMap(NamedTuple):
-    """The gradient of every chosen loss at every step; `[B]` follows where the loss gives one number a sequence."""
+    """The gradient of every chosen loss at every step; `[B]` follows for one loss a sequence."""
 
     losses: jax.Array  # l_i   [T]
     targets: jax.Array  # the steps i of the rows   [R]
-    log_norm: jax.Array  # [R, T]  row i, column j;  -inf where j > i: a later step has no part in l_i
+    log_norm: jax.Array  # [R, T]  row i, column j;  -inf where j > i, which has no part in l_i
 
     @property
     def log_relative(self) -> jax.Array:
-        """The same relative to the diagonal, ln ||g_ij|| / ||g_ii||: a small loss does not look like vanishing."""
+        """Relative to the diagonal, ln ||g_ij|| / ||g_ii||: a small loss does not mislead."""
         diagonal = self.log_norm[jnp.arange(len(self.targets)), self.targets]
         return _relative(self.log_norm, diagonal[:, None])
 
@@ -107,7 +112,7 @@ class GradientBand(NamedTuple):
     """The gradient of every loss at the steps just before it."""
 
     losses: jax.Array  # l_i   [T]
-    log_norm: jax.Array  # [T, max_lag + 1]  row j, column i - j;  NaN where i > T: there is no such loss
+    log_norm: jax.Array  # [T, max_lag + 1]  row j, column i - j;  NaN where i > T
 
     @property
     def log_relative(self) -> jax.Array:
@@ -124,14 +129,17 @@ def _relative(log, reference):
 
 @partial(jax.jit, static_argnames=("cell", "loss"))
 @full_precision
-def state_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=None) -> GradientMap:
+def state_gradient_map(
+    cell, params, state, xs, loss, ys, *, targets=None, mask=None
+) -> GradientMap:
     """Return the norm of every loss's gradient at every state.
 
-        || dJ_i/dh_j ||,    dJ_i/dh_{j-1} = J_j^T dJ_i/dh_j  for every i >= j at once,  J_i = loss(params, s_i, y_i)
+        || dJ_i/dh_j ||,    dJ_i/dh_{j-1} = J_j^T dJ_i/dh_j  for every i >= j at once,
+        J_i = loss(params, s_i, y_i)
 
-    No Jacobian is formed: one sweep back over the steps carries the gradients of all losses from there
-    on, each with an integer exponent of its own. Memory T S + T^2; cost T^2 / 2 vector-Jacobian
-    products, taken together as matrix products.
+    No Jacobian is formed: one sweep back over the steps carries the gradients of all losses from
+    there on, each with an integer exponent of its own. Memory T S + T^2; cost T^2 / 2
+    vector-Jacobian products, taken together as matrix products.
 
     Args:
         cell: the recurrence.
@@ -140,13 +148,14 @@ def state_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=
         xs: inputs `[T, ...]`.
         loss: `params, s_t, y_t -> l_t`, as for `state_gradients`. Static under jit.
         ys: targets of the loss, every leaf `[T, ...]`.
-        targets: the steps i whose losses are followed, `[R]` in 0..T - 1; default all. A few random ones cost
-            R T products, little enough for use during training.
+        targets: the steps i whose losses are followed, `[R]` in 0..T - 1; default all. A few random
+            ones cost R T products, little enough for use during training.
         mask: bool `[T]` or `[T, B]`, as for `state_gradients`.
 
     >>> from lmjax.cell import Cell
     >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + x)
-    >>> flow = state_gradient_map(cell, 0.5, jnp.zeros(()), jnp.ones(3), lambda a, h, y: h, jnp.zeros(3))
+    >>> own = lambda a, h, y: h
+    >>> flow = state_gradient_map(cell, 0.5, jnp.zeros(()), jnp.ones(3), own, jnp.zeros(3))
     >>> jnp.exp(flow.log_norm).round(4).tolist()
     [[1.0, 0.0, 0.0], [0.5, 1.0, 0.0], [0.25, 0.5, 1.0]]
 
@@ -159,18 +168,21 @@ def state_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=
 
 @partial(jax.jit, static_argnames=("cell", "loss"))
 @full_precision
-def input_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=None) -> GradientMap:
+def input_gradient_map(
+    cell, params, state, xs, loss, ys, *, targets=None, mask=None
+) -> GradientMap:
     """Return the norm of every loss's gradient at every input, || dJ_i/dinput_j ||.
 
-    The inputs are those that `step` is given, `encode(params, xs)`: token ids have no derivative. For the
-    gradient with respect to `xs` themselves, put `encode` into the step:
+    The inputs are those that `step` is given, `encode(params, xs)`: token ids have no derivative.
+    For the gradient with respect to `xs` themselves, put `encode` into the step:
     `cell._replace(encode=passthrough, step=lambda p, s, x: cell.step(p, s, cell.encode(p, x)))`.
 
     Arguments and cost as for `state_gradient_map`.
 
     >>> from lmjax.cell import Cell
     >>> cell = Cell(init=None, initial_state=None, step=lambda a, h, x: a * h + 3 * x)
-    >>> flow = input_gradient_map(cell, 0.5, jnp.zeros(()), jnp.ones(2), lambda a, h, y: h, jnp.zeros(2))
+    >>> own = lambda a, h, y: h
+    >>> flow = input_gradient_map(cell, 0.5, jnp.zeros(()), jnp.ones(2), own, jnp.zeros(2))
     >>> jnp.exp(flow.log_norm).round(4).tolist()
     [[3.0, 0.0], [1.5, 3.0]]
 
@@ -183,13 +195,15 @@ def input_gradient_map(cell, params, state, xs, loss, ys, *, targets=None, mask=
 
 @partial(jax.jit, static_argnames=("cell", "loss"))
 @full_precision
-def recurrent_contribution_map(cell, params, state, xs, loss, ys, *, targets=None, mask=None) -> dict[str, GradientMap]:
-    """Return what every step adds to the gradient of every loss with respect to the recurrent weights.
+def recurrent_contribution_map(
+    cell, params, state, xs, loss, ys, *, targets=None, mask=None
+) -> dict[str, GradientMap]:
+    """Return what every step adds to every loss's gradient in the recurrent weights.
 
         dJ_i/dW_h = sum_{j <= i} dJ_i/dW_h |_(j)        the norm of each term, [i, j]
 
-    Each term is reduced to its norm as soon as it exists. What the loss itself reads of W_h is not counted.
-    Arguments as for `state_gradient_map`; of one sequence.
+    Each term is reduced to its norm as soon as it exists. What the loss itself reads of W_h is not
+    counted. Arguments as for `state_gradient_map`; of one sequence.
 
     Returns:
         One map for each recurrent matrix, by path, see `lmjax.cell.recurrent_weights`.
@@ -197,26 +211,32 @@ def recurrent_contribution_map(cell, params, state, xs, loss, ys, *, targets=Non
     >>> from lmjax.cell import Cell
     >>> cell = Cell(init=None, initial_state=None, step=lambda p, h, x: p["w_h"] * h + x)
     >>> run = (cell, {"w_h": 0.5}, jnp.zeros(()), jnp.ones(3), lambda p, h, y: h, jnp.zeros(3))
-    >>> jnp.exp(recurrent_contribution_map(*run)["w_h"].log_norm).round(4).tolist()     # a^(i - j) h_{j - 1}
+    >>> terms = recurrent_contribution_map(*run)["w_h"]
+    >>> jnp.exp(terms.log_norm).round(4).tolist()     # a^(i - j) h_{j - 1}
     [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.5, 1.5]]
     """
     run = trajectory(cell, params, state, xs, mask)
     losses, direct = direct_gradients(loss, params, run.states, ys, mask)
     if losses.ndim > 1:
-        raise ValueError(f"recurrent_contribution_map: loss must be a scalar a step, got shape {losses.shape[1:]}")
+        raise ValueError(
+            "recurrent_contribution_map: loss must be a scalar a step, "
+            f"got shape {losses.shape[1:]}"
+        )
     targets, logs = _sweep(run, losses, direct, targets, _recurrent_norms)
     return {name: GradientMap(losses, targets, log) for name, log in logs.items()}
 
 
 @partial(jax.jit, static_argnames=("cell", "loss", "max_lag"))
 @full_precision
-def state_gradient_band(cell, params, state, xs, loss, ys, *, max_lag: int, mask=None) -> GradientBand:
+def state_gradient_band(
+    cell, params, state, xs, loss, ys, *, max_lag: int, mask=None
+) -> GradientBand:
     """Return the norm of every loss's gradient at the `max_lag` states before it, by state and lag.
 
         || dJ_{j+l}/dh_j ||,    l = 0..max_lag
 
-    The sweep carries a ring of max_lag + 1 gradients: T (max_lag + 1) vector-Jacobian products, memory
-    (T + S) max_lag. Other arguments as for `state_gradient_map`.
+    The sweep carries a ring of max_lag + 1 gradients: T (max_lag + 1) vector-Jacobian products,
+    memory (T + S) max_lag. Other arguments as for `state_gradient_map`.
 
     Raises:
         ValueError: `max_lag` is negative.
@@ -245,13 +265,15 @@ def state_gradient_band(cell, params, state, xs, loss, ys, *, max_lag: int, mask
     first = (ring, jnp.zeros((size, *losses.shape[1:]), jnp.int32))
     _, log = lax.scan(body, first, (jnp.arange(length), run.steps, direct), reverse=True)
     inside = jnp.arange(length)[:, None] + jnp.arange(size) < length
-    return GradientBand(losses, jnp.where(inside.reshape(*inside.shape, *[1] * (batch - 1)), log, jnp.nan))
+    return GradientBand(
+        losses, jnp.where(inside.reshape(*inside.shape, *[1] * (batch - 1)), log, jnp.nan)
+    )
 
 
 def bidirectional_gradient_maps(
     forward, backward, params, xs, loss, ys, *, targets=None, mask=None
 ) -> tuple[GradientMap, GradientMap]:
-    """Return the gradient maps of a bidirectional encoder: to the states of its forward and its backward cell.
+    """Return the gradient maps of a bidirectional encoder, of its forward and its backward states.
 
     Loss i reaches the forward states j <= i and the backward states j >= i. Arguments as for
     `lmjax.cells.bidirectional` and `state_gradient_map`; both cells begin at their `start`.
@@ -301,8 +323,8 @@ def _recurrent_norms(pull, cts, exponents):
 def _sweep(run: Trajectory, losses, direct, targets, measure):
     """Carry the gradients of the target losses back over all steps, and measure them at each.
 
-    For all losses the stack of gradients grows: it has rows for the losses of a block only from that block
-    on, which saves almost half of the work of a stack of T rows.
+    For all losses the stack of gradients grows: it has rows for the losses of a block only from
+    that block on, which saves almost half of the work of a stack of T rows.
 
     Returns:
         `(targets [R], measures [R, T, ...])`.
@@ -318,17 +340,24 @@ def _sweep(run: Trajectory, losses, direct, targets, measure):
         stack = jax.tree.map(partial(_lengthen, count=len(rows), axis=0, value=0), stack)
         block = jax.tree.map(lambda x, a=a, b=b: x[a:b], (jnp.arange(length), run.steps, direct))
         stack, log = lax.scan(partial(_sweep_step, run, rows, measure), stack, block, reverse=True)
-        columns.insert(0, jax.tree.map(partial(_lengthen, count=len(targets), axis=1, value=-jnp.inf), log))
-    return targets, jax.tree.map(lambda *parts: jnp.swapaxes(jnp.concatenate(parts), 0, 1), *columns)
+        columns.insert(
+            0, jax.tree.map(partial(_lengthen, count=len(targets), axis=1, value=-jnp.inf), log)
+        )
+    joined = lambda *parts: jnp.swapaxes(jnp.concatenate(parts), 0, 1)
+    return targets, jax.tree.map(joined, *columns)
 
 
 def _lengthen(x, count, axis, value):
     """Put `value` before an axis, to the length `count`."""
-    return jnp.pad(x, [(count - n if k == axis else 0, 0) for k, n in enumerate(x.shape)], constant_values=value)
+    return jnp.pad(
+        x,
+        [(count - n if k == axis else 0, 0) for k, n in enumerate(x.shape)],
+        constant_values=value,
+    )
 
 
 def _sweep_step(run, rows, measure, stack, at_t):
-    """Take a stack of gradients with respect to s_t, and the loss at t where it is one of theirs, back to s_{t-1}."""
+    """Take a stack of gradients at s_t, and the loss at t where it is one of theirs, to s_{t-1}."""
     (cts, exponents), (t, step, direct) = stack, at_t
     enters = rows == t
     here = lambda x: enters.reshape(enters.shape + (1,) * (x.ndim - 1))

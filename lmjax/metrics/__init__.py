@@ -1,0 +1,6 @@
+"""Metrics: exact perplexity, and the signature that reproduces a number."""
+
+from lmjax.metrics.perplexity import Perplexity, perplexity, unigram_perplexity
+from lmjax.metrics.signature import signature
+
+__all__ = ["Perplexity", "perplexity", "signature", "unigram_perplexity"]

@@ -1,0 +1,62 @@
+"""Perplexity is the definition, however the stream is cut."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_model import LM, TIED, V, brute_log_probs
+
+from lmjax import metrics, models
+
+
+@pytest.mark.parametrize("lm", [LM, TIED], ids=["full", "tied"])
+def test_log_probs_and_perplexity_are_the_definitions(lm, key):
+    params, tokens = lm.init(key), np.array([3, 1, 4, 1, 5, 9, 2, 6])
+    expected = brute_log_probs(lm, params, [0, *tokens[:-1]])
+    picked = expected[np.arange(8), tokens]
+    for seq_len in (3, 8, 100):
+        result = metrics.perplexity(lm, params, tokens, start=0, seq_len=seq_len)
+        assert result.nll == pytest.approx(-picked.mean(), rel=1e-12) and result.tokens == 8
+        assert result.perplexity == pytest.approx(float(np.exp(-picked.mean())))
+    final, _ = models.states(
+        lm, params, lm.cell.initial_state(params.cell), jnp.array([0, *tokens[:-1]])
+    )
+    np.testing.assert_allclose(models.next_log_probs(lm, params, final), expected[-1], rtol=1e-12)
+
+
+def test_sequences_of_a_batch_are_scored_without_context(key):
+    params, tokens = LM.init(key), np.array([3, 1, 4, 1, 5, 9])
+    halves = [
+        metrics.perplexity(LM, params, t, start=s).nll
+        for t, s in ((tokens[:3], 0), (tokens[3:], 4))
+    ]
+    assert metrics.perplexity(LM, params, tokens, start=0, batch_size=2).nll == pytest.approx(
+        np.mean(halves)
+    )
+
+
+def test_perplexity_does_not_depend_on_how_many_tokens_are_scored_at_once(key):
+    params, tokens = LM.init(key), np.random.default_rng(2).integers(0, V, 50)
+    nll = [metrics.perplexity(LM, params, tokens, start=0, seq_len=k).nll for k in (7, 50)]
+    assert nll[0] == pytest.approx(nll[1], rel=1e-12)
+
+
+def test_unigram_is_the_law_of_succession():
+    ids = np.array([0, 0, 1])
+    counts = np.array([3, 2, 1]) / 6
+    expected = np.exp(-np.log(counts[[1, 2]]).mean())
+    assert metrics.unigram_perplexity(ids, np.array([1, 2]), 3) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda p: metrics.perplexity(LM, p, np.array([V]), start=0),
+            f"token {V} is not in the vocabulary",
+        ),
+        (lambda p: metrics.perplexity(LM, p, np.array([], int), start=0), "no tokens"),
+    ],
+)
+def test_errors_name_the_argument(call, message, key):
+    with pytest.raises(ValueError, match=message):
+        call(LM.init(key))

@@ -1,0 +1,124 @@
+"""Language models: laws of probability, and brute force."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small_model import LM, TIED, N, V
+
+from lmjax import cells, models
+from lmjax.models import Dropout
+
+
+def test_looking_words_up_is_indexing(key):
+    table, tokens = jax.random.normal(key, (5, 3)), jnp.array([[0, 4, 4], [-1, 5, 0]])
+    at = lambda f: lambda table: (jnp.nan_to_num(f(table)) ** 2).sum()
+    own, plain = (
+        at(lambda table: models.lookup(table, tokens)),
+        at(lambda table: table.take(tokens, axis=0)),
+    )
+    np.testing.assert_array_equal(models.lookup(table, tokens), table.take(tokens, axis=0))
+    np.testing.assert_allclose(jax.grad(own)(table), jax.grad(plain)(table), rtol=1e-12)
+    curvature = lambda f: jax.jvp(jax.grad(f), (table,), (table,))[1]
+    np.testing.assert_allclose(curvature(own), curvature(plain), rtol=1e-12)
+    assert not jax.grad(own)(table)[1:4].any()
+    assert not jax.grad(lambda table: models.lookup(table, tokens[:0]).sum())(table).any()
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_the_gradient_of_the_embedding_is_not_held_through_the_step(key):
+    vocab, n, tokens = 20_000, 8, jnp.zeros((4, 2), int)
+    lm = models.recurrent(cells.rnn(n, n), vocab_size=vocab)
+
+    def memory(lm):
+        def update(params):
+            loss = lambda params: models.loss(lm, params, jnp.zeros((2, n)), tokens, tokens, key)[
+                1
+            ].mean()
+            return jax.tree.map(jnp.subtract, params, jax.grad(loss)(params))
+
+        compiled = jax.jit(update, donate_argnums=0).lower(lm.init(key)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    held = memory(lm._replace(embed=lambda table, tokens: table.take(tokens, axis=0)))
+    assert memory(lm) < held - 0.9 * vocab * n * lm.init(key).embed.itemsize
+
+
+@pytest.mark.parametrize("lm", [LM, TIED], ids=["full", "tied"])
+def test_loss_without_dropout_is_minus_log_prob(lm, key):
+    params, tokens = lm.init(key), jnp.array([[3, 1], [4, 1], [5, 9]])
+    state = lm.cell.initial_state(params.cell, (2,))
+    _, losses = models.loss(lm, params, state, tokens, tokens[::-1], key)
+    _, logp = models.log_prob(lm, params, state, tokens, tokens[::-1])
+    np.testing.assert_array_equal(losses, -logp)
+
+
+@pytest.mark.parametrize("make", [cells.rnn, cells.lstm, cells.gru, cells.mingru, cells.diagonal])
+def test_parameters_in_half_precision(make, key):
+    """In bfloat16 states, loss and gradient stay in single precision, with errors near 2^-8."""
+    k_params, k_tokens = jax.random.split(key)
+    model = partial(models.recurrent, make(16, 16), vocab_size=40)
+    params = jax.tree.map(lambda x: x.astype(jnp.float32), model().init(k_params))
+    tokens = jax.random.randint(k_tokens, (21, 8), 0, 40)
+
+    @partial(jax.jit, static_argnums=0)
+    def everything(lm):
+        def mean_loss(params):
+            state = lm.cell.initial_state(params.cell, (8,))
+            final, losses = models.loss(lm, params, state, tokens[:-1], tokens[1:], key)
+            return losses.mean(), (final, losses)
+
+        return jax.grad(mean_loss, has_aux=True)(params)
+
+    half, single = everything(model(dtype=jnp.bfloat16)), everything(model())
+    assert {x.dtype for x in jax.tree.leaves(half)} == {jnp.dtype(jnp.float32)}
+    error = lambda a, b: optax.tree.norm(optax.tree.sub(a, b)) / optax.tree.norm(b)
+    (gradient, (final, losses)), (exact_gradient, (exact_final, exact_losses)) = half, single
+    assert error(losses, exact_losses) < 1e-3
+    assert error(final, exact_final) < 1e-2 and error(gradient, exact_gradient) < 2e-2
+
+
+def test_dropout_is_locked_and_keeps_the_mean(key):
+    x = jnp.ones((5, 3, 4000))
+    dropped = models.language_model._locked(key, 0.25, x)
+    assert np.array_equal(dropped[0], dropped[4]) and not np.array_equal(
+        dropped[:, 0], dropped[:, 1]
+    )
+    assert set(np.unique(dropped)) == {0, 1 / 0.75} and abs(dropped.mean() - 1) < 0.02
+    weights = {"w_h": x, "b": x}
+    assert (models.language_model._drop_recurrent(key, 0.5, weights)["b"] == 1).all()
+    assert abs(models.language_model._drop_recurrent(key, 0.5, weights)["w_h"].mean() - 1) < 0.02
+
+
+@pytest.mark.parametrize("rates", [Dropout(input=0.5), Dropout(output=0.5), Dropout(recurrent=0.5)])
+def test_each_dropout_acts_in_training_alone(rates, key):
+    lm = models.recurrent(cells.lstm(N, N), vocab_size=V, dropout=rates)
+    params, tokens = LM.init(key), jnp.arange(8)[:, None]
+    state = lm.cell.initial_state(params.cell, (1,))
+    losses = [
+        models.loss(lm, params, state, tokens, tokens, jax.random.key(seed))[1] for seed in (0, 1)
+    ]
+    assert not np.allclose(*losses)
+    plain = models.log_prob(LM, params, state, tokens, tokens)[1]
+    assert np.array_equal(models.log_prob(lm, params, state, tokens, tokens)[1], plain)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: models.recurrent(cells.rnn(2, 2), vocab_size=1),
+            "vocab_size must be at least 2, got 1",
+        ),
+        (
+            lambda: models.recurrent(cells.rnn(2, 2), vocab_size=3, dropout=Dropout(output=1.0)),
+            "dropout.output",
+        ),
+    ],
+)
+def test_errors_name_the_argument(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,28 @@
+"""A model is built from its description, or the argument that forbids it is named."""
+
+import pytest
+
+from lmjax import train
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: train.build(train.Model(cell="lsd"), 9),
+            "cell: must be one of rnn, irnn, lstm, gru, mingru, got 'lsd'",
+        ),
+        (lambda: train.build(train.Model(layers=0), 9), "layers: must be at least 1"),
+        (
+            lambda: train.build(train.Model(hidden=4, embedding=3, head="tied"), 9),
+            "head: tied needs embedding equal to hidden",
+        ),
+        (
+            lambda: train.build(train.Model(head="hat"), 9),
+            "head: must be one of softmax, tied, adaptive, sampled, got",
+        ),
+    ],
+)
+def test_errors_name_the_argument(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,68 @@
+"""A step on the rows of a batch is the step on all rows."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from toy import ADAM
+
+from lmjax import cells, data, heads, models, train
+
+SAMPLED = models.recurrent(
+    cells.gru(8, 8),
+    vocab_size=200,
+    head=heads.sampled(8, 200, samples=9),
+    dropout=models.Dropout(input=0.2, recurrent=0.5),
+)
+
+
+SHIFTED = SAMPLED._replace(  # an embedding that is more than a table
+    init=lambda key: SAMPLED.init(key)._replace(
+        embed={"table": SAMPLED.init(key).embed, "shift": jnp.ones(8)}
+    ),
+    embed=lambda embed, tokens: embed["table"][tokens] + embed["shift"],
+)
+
+
+def dense_and_sparse(lm, transform, key, steps):
+    """Return the state before the last step, and that step on all rows and on the batch's."""
+    dense = lm._replace(head=lm.head._replace(rows=None))
+    tokens = jax.random.randint(key, (steps, 5, 4), 0, 30)
+    *first, last = (data.Batch(x, x + 7, jnp.ones(x.shape, bool)) for x in tokens)
+
+    def before():
+        state = train.init_state(dense, transform, key, 4)
+        for batch in first:
+            state, _ = train.step(dense, transform, state, batch)
+        return state
+
+    return (
+        before(),
+        train.step(dense, transform, before(), last),
+        train.step(lm, transform, before(), last),
+    )
+
+
+@pytest.mark.parametrize("lm", [SAMPLED, SHIFTED])
+def test_a_step_of_sgd_on_the_rows_of_the_batch_is_that_on_all(lm, key):
+    before, dense, sparse = dense_and_sparse(lm, train.optimizer("sgd", 0.5, max_norm=0.1), key, 1)
+    chex.assert_trees_all_close(sparse, dense, rtol=1e-12, atol=1e-14)
+    moved = (sparse[0].params.head.w != before.params.head.w).any(-1)
+    assert sparse[1].norm > 0.1 and 10 < moved.sum() < 30
+
+
+def test_adam_leaves_the_rows_that_a_batch_lacks(key):
+    before, (dense, _), (sparse, _) = dense_and_sparse(SAMPLED, ADAM, key, 2)
+    tables = lambda state: [
+        (part.embed, *part.head)
+        for part in (state.params, *(optax.tree.get(state.opt, name) for name in ("mu", "nu")))
+    ]
+    for old, all_rows, new in zip(*map(tables, (before, dense, sparse)), strict=True):
+        for was, there, here in zip(old, all_rows, new, strict=True):
+            same = (here == was).reshape(200, -1).all(-1)
+            # elsewhere, rows of the batch before move
+            assert 160 < same.sum() < 190 and (there != was)[same].any()
+            np.testing.assert_allclose(here[~same], there[~same], rtol=1e-12)
+    chex.assert_trees_all_close(sparse.params.cell, dense.params.cell, rtol=1e-12)

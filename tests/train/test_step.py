@@ -1,0 +1,83 @@
+"""One training step: its definition, its state, its memory."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from toy import LM, SHORT, SMALL, VOCAB
+
+from lmjax import cells, data, models, train
+
+
+def test_one_step_is_sgd_on_the_clipped_mean_loss(corpus, key):
+    transform = train.optimizer("sgd", 0.5, max_norm=0.1)
+    state = train.init_state(LM, transform, key, 5)
+    batch = next(data.contiguous(corpus.train, batch_size=5, seq_len=10, start=VOCAB.eos))
+
+    def mean_loss(params):
+        carry = LM.cell.initial_state(params.cell, (5,))
+        return -models.log_prob(LM, params, carry, batch.inputs, batch.targets)[1].mean()
+
+    value, gradient = jax.value_and_grad(mean_loss)(state.params)
+    norm = optax.tree.norm(gradient)
+    expected = jax.tree.map(
+        lambda p, g: p - 0.5 * g * jnp.minimum(1, 0.1 / norm), state.params, gradient
+    )
+    new, metrics = train.step(LM, transform, state, batch)
+    chex.assert_trees_all_close(new.params, expected, rtol=1e-10)
+    assert metrics.loss == pytest.approx(float(value)) and metrics.norm == pytest.approx(
+        float(norm)
+    )
+
+
+def test_a_reset_sequence_begins_anew(corpus, key):
+    transform = train.optimizer("sgd", 0.5)
+    batch = next(data.contiguous(corpus.train, batch_size=5, seq_len=10, start=VOCAB.eos))
+    used = lambda: jax.tree.map(jnp.ones_like, train.init_state(LM, transform, key, 5).carry)
+    start = lambda: train.init_state(LM, transform, key, 5)
+    always = train.step(LM, transform, start()._replace(carry=used()), batch, reset=1.0)[1]
+    assert always.loss == train.step(LM, transform, start(), batch)[1].loss
+    assert always.loss != train.step(LM, transform, start()._replace(carry=used()), batch)[1].loss
+
+
+def test_the_step_writes_into_the_memory_of_the_old_state(noise):
+    state = train.init_state(SMALL, SHORT, jax.random.key(0), 4)
+    batch = next(data.contiguous(noise.train, batch_size=4, seq_len=10, start=VOCAB.eos))
+    arrays = lambda state: [
+        x for x in jax.tree.leaves((state.params, state.opt, state.carry)) if x.ndim
+    ]
+    places = lambda state: {x.unsafe_buffer_pointer() for x in arrays(state)}
+    before = places(state)
+    assert len(before) == len(arrays(state))
+    after, _ = train.step(SMALL, SHORT, state, batch)  # a donation of no use would warn
+    assert places(after) == before and all(x.is_deleted() for x in arrays(state))
+
+
+def test_segments_take_less_memory(noise):
+    def temporary(lm):
+        state = jax.eval_shape(lambda key: train.init_state(lm, SHORT, key, 4), jax.random.key(0))
+        batch = next(
+            data.contiguous(np.resize(noise.train, 4096), batch_size=4, seq_len=1024, start=0)
+        )
+        return (
+            train.step.lower(lm, SHORT, state, batch).compile().memory_analysis().temp_size_in_bytes
+        )
+
+    lm = models.recurrent(cells.lstm(16, 16), vocab_size=len(VOCAB))
+    # bytes of what an LSTM keeps of its gates, at every step, in float32
+    gates = 1024 * 4 * (4 * 16) * 4
+    assert temporary(lm._replace(segment=32)) < temporary(lm) - gates
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: train.optimizer("adamant"), "optimizer: must be one of"),
+        (lambda: train.optimizer(learning_rate=0.0), "learning_rate: must be positive"),
+    ],
+)
+def test_errors_name_the_argument(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,18 @@
+"""A toy corpus, and what is trained on it."""
+
+import jax
+
+from lmjax import cells, data, models, train
+
+VOCAB = data.build_vocabulary(["a b c d"])
+LM = models.recurrent(cells.lstm(8, 8), vocab_size=len(VOCAB))
+FIT = {"epochs": 3, "batch_size": 5, "bptt": 10}
+ADAM = train.optimizer("adam", 0.02, steps=90)
+
+SMALL = models.recurrent(cells.lstm(4, 4), vocab_size=len(VOCAB))
+SEGMENTED = models.recurrent(cells.lstm(4, 4), vocab_size=len(VOCAB), segment=3)
+SHORT = train.optimizer(steps=20)
+
+
+def fit(corpus, lm=LM, seed=0, **options):
+    return train.fit(lm, corpus, jax.random.key(seed), **{"transform": ADAM, **FIT, **options})
