@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmjax import analysis, cells
-from lmjax.cell import scan, unroll
+from lmjax.unroll import scan, unroll
 
 TORCH = ("loop", "is_grads_batched", "functional.jacobian")
 

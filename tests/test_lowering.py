@@ -13,7 +13,7 @@ import pytest
 import lmjax
 from lmjax import analysis, cells, data, models, train
 from lmjax.analysis.spectrum import _modes
-from lmjax.cell import record, scan, unroll
+from lmjax.unroll import record, scan, unroll
 from lmjax.decoding.prompt import advance
 from lmjax.decoding.sampling import _sample
 from lmjax.metrics.perplexity import _score

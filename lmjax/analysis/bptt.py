@@ -14,9 +14,9 @@ from lmjax.analysis.scaled import add, log_norm, rescale
 from lmjax.analysis.trajectory import direct_gradients, step_loss, trajectory
 from lmjax.analysis.vanishing import total_gradients
 from lmjax.analysis.weights import pullback_log_norms
-from lmjax.jaxprs import depends
 from lmjax.precision import full_precision
 from lmjax.tree import combine, partition
+from lmjax.unroll.residuals import by_dependence
 
 __all__ = ["Contributions", "bptt_contributions"]
 
@@ -81,9 +81,8 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
         previous, _, x, _, valid = at_t
         params = combine(theta, theta_int)
         inputs = cell.encode(params, jax.tree.map(lambda leaf: leaf[None], x))
-        return partition(
-            run.step((params, run.params[1]), previous, jax.tree.map(lambda v: v[0], inputs), valid)
-        )[0]
+        inputs = jax.tree.map(lambda v: v[0], inputs)
+        return partition(run.step(params, previous, inputs, valid))[0]
 
     def lost(theta, at_t):
         """The loss at t, as read from s_t."""
@@ -147,4 +146,5 @@ def _reads(f, theta, of_first):
     of_leaves = lambda *leaves: f(jax.tree.unflatten(tree, leaves), of_first)
     jaxpr = jax.make_jaxpr(of_leaves)(*leaves).jaxpr
     out = [v for v in jaxpr.outvars if isinstance(v, core.Var)]
-    return jax.tree.unflatten(tree, [not depends(jaxpr, [v]).isdisjoint(out) for v in jaxpr.invars])
+    dependent = [by_dependence(jaxpr, [v])[2] for v in jaxpr.invars]
+    return jax.tree.unflatten(tree, [not found.isdisjoint(out) for found in dependent])

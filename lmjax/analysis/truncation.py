@@ -83,7 +83,7 @@ def truncation_bias(
     def run_and_read(theta):
         params = combine(theta, theta_int)
         inputs = cell.encode(params, xs)
-        made = lambda *at_t: partition(run.step((params, run.params[1]), *at_t))[0]
+        made = lambda *at_t: partition(run.step(params, *at_t))[0]
         states = jax.vmap(made)(run.previous, inputs, run.mask)
         return states, direct_gradients(loss, params, run.states, ys, mask)[0]
 

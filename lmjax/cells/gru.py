@@ -44,11 +44,12 @@ def gru(n_in: int, n: int, *, reset_after: bool = False, w_h=initial.orthogonal(
     check_sizes(n_in, n)
 
     def reset_before(params, h, x):
+        x = x + params.b
         z, r = jnp.split(sigmoid(x[..., : 2 * n] + matmul(h, params.w_h[:, : 2 * n])), 2, -1)
         return z, r, x[..., 2 * n :] + matmul(r * h, params.w_h[:, 2 * n :])
 
     def reset_afterwards(params, h, x):
-        from_h = matmul(h, params.w_h)
+        x, from_h = x + params.b[: 3 * n], matmul(h, params.w_h)
         z, r = jnp.split(sigmoid(x[..., n:] + from_h[..., : 2 * n]), 2, -1)
         return z, r, x[..., :n] + r * (from_h[..., 2 * n :] + params.b[3 * n :])
 
@@ -67,6 +68,6 @@ def gru(n_in: int, n: int, *, reset_after: bool = False, w_h=initial.orthogonal(
         init=lambda key: init_linear(key, n_in, n, blocks=3, w_h=w_h, biases=biases),
         initial_state=lambda params, batch_shape=(): zero_state(params.w_h, n, batch_shape),
         step=step,
-        encode=lambda params, xs: matmul(xs, params.w_x) + params.b[: 3 * n],
+        encode=lambda params, xs: matmul(xs, params.w_x),
         gates=gates,
     )

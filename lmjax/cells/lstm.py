@@ -52,7 +52,7 @@ def lstm(n_in: int, n: int, *, forget_bias: float = 1.0, w_h=initial.orthogonal(
     biases = [0.0, forget_bias, 0.0, 0.0]
 
     def blocks(params, s, x):
-        return jnp.split(x + matmul(s.h, params.w_h), 4, -1)
+        return jnp.split(x + matmul(s.h, params.w_h) + params.b, 4, -1)
 
     def initial_state(params, batch_shape=()):
         zeros = zero_state(params.w_h, n, batch_shape)
@@ -71,7 +71,7 @@ def lstm(n_in: int, n: int, *, forget_bias: float = 1.0, w_h=initial.orthogonal(
         init=lambda key: init_linear(key, n_in, n, blocks=4, w_h=w_h, biases=biases),
         initial_state=initial_state,
         step=step,
-        encode=lambda params, xs: matmul(xs, params.w_x) + params.b,
+        encode=lambda params, xs: matmul(xs, params.w_x),
         read=lambda params, s: s.h,
         gates=gates,
     )

@@ -40,6 +40,6 @@ def rnn(n_in: int, n: int, *, activation=jnp.tanh, w_h=initial.orthogonal()) -> 
     return Cell(
         init=lambda key: init_linear(key, n_in, n, blocks=1, w_h=w_h),
         initial_state=lambda params, batch_shape=(): zero_state(params.w_h, n, batch_shape),
-        step=lambda params, h, x: activation(x + matmul(h, params.w_h)),
-        encode=lambda params, xs: matmul(xs, params.w_x) + params.b,
+        step=lambda params, h, x: activation(x + matmul(h, params.w_h) + params.b),
+        encode=lambda params, xs: matmul(xs, params.w_x),
     )

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lmjax import tree
 from lmjax.cell import Cell
+from lmjax.tree import is_floating, vary_alike, where
 
 __all__ = ["check_arguments", "layer_by_layer", "masked", "scan", "without_padding"]
 
@@ -29,7 +29,7 @@ def scan(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
     [1.0, 1.5, 1.75]
     """
     check_arguments(cell, params, state, xs, mask)
-    params, state, xs, mask = tree.vary_alike((params, state, xs, mask))
+    params, state, xs, mask = vary_alike((params, state, xs, mask))
     if cell.layers:
         return layer_by_layer(scan, cell, params, state, xs, mask=mask, reverse=reverse)
     cell, xs = masked(cell, xs, mask)
@@ -63,7 +63,7 @@ def masked(cell: Cell, xs, mask):
         return cell, xs
     def step(params, state, at_t):
         x, valid = at_t
-        return tree.where(valid, cell.step(params, state, x), state)
+        return where(valid, cell.step(params, state, x), state)
 
     def encode(params, padded):
         xs, mask = padded
@@ -76,8 +76,8 @@ def without_padding(xs, mask):
     """Return inputs whose floating leaves are zero at padded steps, whatever they hold there."""
     if mask is None:
         return xs
-    zeros = jax.tree.map(lambda x: jnp.zeros_like(x) if tree.is_floating(x) else x, xs)
-    return tree.where(mask, xs, zeros)
+    zeros = jax.tree.map(lambda x: jnp.zeros_like(x) if is_floating(x) else x, xs)
+    return where(mask, xs, zeros)
 
 
 def check_arguments(cell: Cell, params, state, xs, mask) -> None:

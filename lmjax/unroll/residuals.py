@@ -20,7 +20,7 @@ from jax.extend import core
 
 from lmjax.tree import combine, partition
 
-__all__ = ["Linearised", "linearise"]
+__all__ = ["Linearised", "by_dependence", "linearise"]
 
 CHEAP = frozenset(
     # JAX 0.12 has a primitive of its own for 1 - tanh^2

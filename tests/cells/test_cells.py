@@ -9,9 +9,8 @@ import pytest
 from jax.nn import sigmoid
 
 from lmjax import analysis, cells
-from lmjax.cell import unroll
-from lmjax.cells import LSTMState, initial
-from lmjax.maps import Linear
+from lmjax.unroll import unroll
+from lmjax.cells import Linear, LSTMState, initial
 
 N_IN, N, T, B = 3, 4, 6, 2
 
