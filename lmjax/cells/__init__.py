@@ -5,8 +5,10 @@ from lmjax.cells import initial
 from lmjax.cells.compose import bidirectional, stack
 from lmjax.cells.gated import LSTMState, gated, gru, lstm, rnn
 from lmjax.cells.linear import Diagonal, MinGRU, diagonal, mingru
+from lmjax.cells.registry import CELLS
 
 __all__ = [
+    "CELLS",
     "Cell",
     "Diagonal",
     "LSTMState",

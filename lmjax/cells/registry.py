@@ -1,0 +1,23 @@
+"""Every cell by name: `n_in, n -> Cell`. A new cell is one file and one line here."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+
+from lmjax.cell import Cell
+from lmjax.cells import initial
+from lmjax.cells.gated import gru, lstm, rnn
+from lmjax.cells.linear import diagonal, mingru
+
+__all__ = ["CELLS"]
+
+CELLS: dict[str, Callable[[int, int], Cell]] = {
+    "rnn": rnn,
+    "irnn": lambda n_in, n: rnn(n_in, n, activation=jax.nn.relu, w_h=initial.identity()),
+    "lstm": lstm,
+    "gru": gru,
+    "gru_reset_after": partial(gru, reset_after=True),
+    "mingru": mingru,
+    "diagonal": diagonal,
+}
