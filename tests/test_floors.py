@@ -17,6 +17,7 @@ FLOORS = {
     **dict.fromkeys(["models", "analysis"], 4),
     "evaluate": 5,
     **dict.fromkeys(["train", "plot", "interop"], 6),
+    "testing": 6,
     "report": 7,
     "cli": 8,
     "__init__": 9,
