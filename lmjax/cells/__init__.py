@@ -8,10 +8,12 @@ from lmjax.cells.gru import gru
 from lmjax.cells.linear import Linear
 from lmjax.cells.lstm import LSTMState, lstm
 from lmjax.cells.minimal import MinGRU, mingru
+from lmjax.cells.registry import CELLS
 from lmjax.cells.rnn import rnn
 from lmjax.cells.stack import stack
 
 __all__ = [
+    "CELLS",
     "Cell",
     "Diagonal",
     "LSTMState",

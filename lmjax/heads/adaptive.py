@@ -1,4 +1,4 @@
-"""The adaptive softmax: frequent words at once, rare ones in clusters that are read only when they are needed."""
+"""The adaptive softmax: frequent words at once, rare ones in clusters read only where needed."""
 
 from functools import cache, partial
 from itertools import pairwise
@@ -10,6 +10,7 @@ from jax import lax
 
 from lmjax.heads.head import Head
 from lmjax.heads.softmax import softmax_log_prob, softmax_loss
+from lmjax.tree import add
 
 __all__ = ["Adaptive", "Tail", "adaptive", "default_cutoffs"]
 
@@ -31,16 +32,25 @@ class Adaptive(NamedTuple):
 
 
 @cache
-def adaptive(n: int, vocab_size: int, *, cutoffs: tuple[int, ...] | None = None, div_value: int = 4) -> Head:
-    """Return the adaptive softmax, an exact distribution over words sorted by frequency, the most frequent first.
+def adaptive(
+    n: int,
+    vocab_size: int,
+    *,
+    cutoffs: tuple[int, ...] | None = None,
+    div_value: int = 4,
+) -> Head:
+    """Return the adaptive softmax, an exact distribution over words sorted by frequency.
 
-        log P(w | y) = log softmax(U y)_w                                             w < c_1
-        log P(w | y) = log softmax(U y)_{c_1 + j - 1} + log softmax(T_j P_j y)_{w - c_j}    c_j <= w < c_{j+1}
+        log P(w | y) = log softmax(U y)_w                                       w < c_1
+        log P(w | y) = log softmax(U y)_{c_1 + j - 1}
+                       + log softmax(T_j P_j y)_{w - c_j}                       c_j <= w < c_{j+1}
 
-    P_j takes y to n / div_value^j features (at least 8), so rare words cost little, and a cluster is read
-    only where the target is in it. `data.Vocabulary` numbers words in the order that is needed.
-    `loss` differentiates in reverse mode only; `log_prob` is the same number, from all clusters at all
-    positions, with derivatives of every kind.
+    Word 0 is the most frequent; `data.Vocabulary` numbers words in this order. P_j takes y to
+    n / div_value^j features (at least 8), so that rare words cost little. A cluster is read only
+    where the target is in it.
+
+    `loss` differentiates in reverse mode only. `log_prob` is the same number, computed from all
+    clusters at all positions, with derivatives of every kind.
 
     Args:
         n: size of the features y.
@@ -65,47 +75,59 @@ def adaptive(n: int, vocab_size: int, *, cutoffs: tuple[int, ...] | None = None,
     cuts = default_cutoffs(vocab_size) if cutoffs is None else cutoffs
     edges = (0, *cuts, vocab_size)
     if any(a >= b for a, b in pairwise(edges)):
-        raise ValueError(f"adaptive: cutoffs must rise and lie between 0 and vocab_size={vocab_size}, got {cuts}")
+        raise ValueError(
+            f"adaptive: cutoffs must rise and lie between 0 and vocab_size={vocab_size}, got {cuts}"
+        )
     if div_value < 1:
         raise ValueError(f"adaptive: div_value must be at least 1, got {div_value}")
     first = edges[1]
 
     def init(key) -> Adaptive:
-        uniform = lambda key, shape, n_in: jax.random.uniform(key, shape, minval=-1, maxval=1) * n_in**-0.5
+        w = _uniform(jax.random.fold_in(key, 0), (first + len(cuts), n), n)
         tails = []
         for j, (start, end) in enumerate(pairwise(edges[1:]), 1):
             d = max(n // div_value**j, min(n, 8))
             k_project, k_w = jax.random.split(jax.random.fold_in(key, j))
-            tails.append(Tail(uniform(k_project, (n, d), n), uniform(k_w, (end - start, d), d)))
-        return Adaptive(uniform(jax.random.fold_in(key, 0), (first + len(cuts), n), n), tuple(tails))
+            project = _uniform(k_project, (n, d), n)
+            tails.append(Tail(project, _uniform(k_w, (end - start, d), d)))
+        return Adaptive(w, tuple(tails))
 
     def log_probs(params, y):
         top = jax.nn.log_softmax(y @ params.head.w.T)
-        rare = [
-            top[..., first + j, None] + jax.nn.log_softmax(y @ tail.project @ tail.w.T)
-            for j, tail in enumerate(params.head.tails)
-        ]
+        rare = []
+        for j, tail in enumerate(params.head.tails):
+            within = jax.nn.log_softmax(y @ tail.project @ tail.w.T)
+            rare.append(top[..., first + j, None] + within)
         return jnp.concatenate([top[..., :first], *rare], -1)
 
     def score(top, tails, params, y, token):
-        y, ids = y.reshape(-1, n).astype(jnp.result_type(y, params.head.w)), token.reshape(-1)
-        cluster = jnp.searchsorted(jnp.array(cuts, int), ids, side="right")  # 0 where none
+        """Score with one function for the first softmax and one for each cluster."""
         w = params.head.w
-        logp = top(w, jnp.zeros(len(w), w.dtype), y, jnp.where(cluster > 0, first + cluster - 1, ids))
+        y = y.reshape(-1, n).astype(jnp.result_type(y, w))
+        ids = token.reshape(-1)
+        cluster = jnp.searchsorted(jnp.array(cuts, int), ids, side="right")  # 0 where none
+        first_word = jnp.where(cluster > 0, first + cluster - 1, ids)
+        logp = top(w, jnp.zeros(len(w), w.dtype), y, first_word)
         for j, tail in enumerate(params.head.tails, 1):
-            logp += tails(cluster == j, tail, y, jnp.clip(ids - edges[j], 0, len(tail.w) - 1))
+            within = jnp.clip(ids - edges[j], 0, len(tail.w) - 1)
+            logp += tails(cluster == j, tail, y, within)
         return logp.reshape(token.shape)
+
+    def loss(params, y, token, key):
+        return -score(lambda *at: -softmax_loss(*at), _where_needed, params, y, token)
 
     return Head(
         init=init,
         log_probs=log_probs,
         log_prob=partial(score, softmax_log_prob, _everywhere),
-        loss=lambda params, y, token, key: -score(lambda *at: -softmax_loss(*at), _where_needed, params, y, token),
+        loss=loss,
     )
 
 
 def default_cutoffs(vocab_size: int) -> tuple[int, ...]:
-    """Return those of 2000, 10,000, 50,000, ... that are below V: the published cuts, carried on by their ratio.
+    """Return those of 2000, 10,000, 50,000, ... that are below V.
+
+    They are the published cutoffs, continued by their ratio.
 
     >>> default_cutoffs(1500), default_cutoffs(10_000), default_cutoffs(33_278)
     ((), (2000,), (2000, 10000))
@@ -115,50 +137,66 @@ def default_cutoffs(vocab_size: int) -> tuple[int, ...]:
     return tuple(2000 * 5**j for j in range(20) if 2000 * 5**j < vocab_size)
 
 
+def _uniform(key, shape, n_in):
+    return jax.random.uniform(key, shape, minval=-1, maxval=1) * n_in**-0.5
+
+
 def _tail_log_prob(tail, y, token):
     return softmax_log_prob(tail.w, jnp.zeros(len(tail.w), y.dtype), y @ tail.project, token)
 
 
 def _everywhere(mask, tail, y, token):
+    """Return log P(token | cluster) at the positions in the mask, 0 elsewhere."""
     return jnp.where(mask, _tail_log_prob(tail, y, token), 0)
 
 
 @jax.custom_vjp
 def _where_needed(mask, tail, y, token):
-    """Return the same as `_everywhere`, at the cost of the positions in the mask: a loop over chunks of them.
+    """Return the same as `_everywhere`, at the cost of the positions in the mask alone.
 
-    How many chunks is known only at run time, which `lax.while_loop` allows and its reverse mode does
-    not; so the backward pass is a second such loop. No mask is too full for it.
+    It loops over chunks of these positions. How many there are is known only at run time, which
+    `lax.while_loop` allows and its reverse mode does not; so the backward pass is a second loop.
     """
 
     def chunk(rows, logp):
-        return logp.at[rows].set(_tail_log_prob(tail, _take(y, rows), _take(token, rows)), mode="drop")
+        values = _tail_log_prob(tail, _take(y, rows), _take(token, rows))
+        return logp.at[rows].set(values, mode="drop")
 
     return _over_chunks(mask, chunk, jnp.zeros(len(y), y.dtype))
 
 
-def _backward(kept, g):
-    mask, tail, y, token = kept
+def _forward(*arguments):
+    return _where_needed(*arguments), arguments
+
+
+def _backward(arguments, g):
+    mask, tail, y, token = arguments
 
     def chunk(rows, gradients):
+        dtail, dy = gradients
         at = lambda tail, y: _tail_log_prob(tail, y, _take(token, rows))
-        of_tail, of_y = jax.vjp(at, tail, _take(y, rows))[1](_take(g, rows))
-        return jax.tree.map(jnp.add, gradients[0], of_tail), gradients[1].at[rows].set(of_y, mode="drop")
+        _, pullback = jax.vjp(at, tail, _take(y, rows))
+        of_tail, of_y = pullback(_take(g, rows))
+        return add(dtail, of_tail), dy.at[rows].set(of_y, mode="drop")
 
-    dtail, dy = _over_chunks(mask, chunk, jax.tree.map(jnp.zeros_like, (tail, y)))
+    zeros = jax.tree.map(jnp.zeros_like, (tail, y))
+    dtail, dy = _over_chunks(mask, chunk, zeros)
     return None, dtail, dy, None
 
 
-_where_needed.defvjp(lambda *args: (_where_needed(*args), args), _backward)
+_where_needed.defvjp(_forward, _backward)
 
 
 def _take(x, rows):
-    """x[rows], zero for the rows past the end that fill the last chunk."""
+    """Return x[rows], zero for the rows past the end that fill the last chunk."""
     return x.at[rows].get(mode="fill", fill_value=0)
 
 
 def _over_chunks(mask, body, carry):
-    """Fold `body(rows, carry)` over the positions in the mask, `ROWS` at a time, filled up with the length."""
-    chunks = -(-len(mask) // ROWS)
-    rows = jnp.nonzero(mask, size=chunks * ROWS, fill_value=len(mask))[0].reshape(chunks, ROWS)
-    return lax.fori_loop(0, -(-mask.sum() // ROWS), lambda k, carry: body(rows[k], carry), carry)
+    """Fold `body(rows, carry)` over the positions in the mask, `ROWS` at a time."""
+    most = -(-len(mask) // ROWS)
+    # A position past the end fills the last chunk: it reads zero and writes nothing.
+    positions = jnp.nonzero(mask, size=most * ROWS, fill_value=len(mask))[0]
+    chunks = positions.reshape(most, ROWS)
+    needed = -(-mask.sum() // ROWS)
+    return lax.fori_loop(0, needed, lambda k, carry: body(chunks[k], carry), carry)

@@ -13,12 +13,14 @@ __all__ = ["sampled", "sampled_loss", "zipf_log_prob", "zipf_sample"]
 
 @cache
 def sampled(n: int, vocab_size: int, *, samples: int = 1024, power: float = 1.0) -> Head:
-    """Return the full softmax with an importance-sampled loss; words must be sorted, the most frequent first.
+    """Return the full softmax with an importance-sampled loss.
 
-    All but `loss` are those of `softmax`, and exact: what `loss` returns is an estimate for its gradient,
-    no likelihood, and no perplexity may be made of it. One draw of `samples` words from `zipf_sample`
-    serves all positions of a batch; see `sampled_loss`. `data.Vocabulary` numbers words in the order
-    that is needed. Training updates the words of the batch and those drawn, see `train.step`.
+    All but `loss` are those of `softmax`, and exact. What `loss` returns is an estimate for its
+    gradient: it is no likelihood, and no perplexity may be made of it.
+
+    Word 0 must be the most frequent; `data.Vocabulary` numbers words in this order. One draw of
+    `samples` words from `zipf_sample` serves all positions of a batch; see `sampled_loss`. Training
+    updates the words of the batch and those drawn, see `train.step`.
 
     Args:
         n: size of the features y.
@@ -46,8 +48,10 @@ def sampled(n: int, vocab_size: int, *, samples: int = 1024, power: float = 1.0)
         return zipf_sample(key, vocab_size, samples, power)
 
     def loss(params, y, token, key):
+        w, b = params.head
         drawn = draw(key)
-        return sampled_loss(*params.head, y, token, drawn, zipf_log_prob(drawn, vocab_size, power))
+        log_q = zipf_log_prob(drawn, vocab_size, power)
+        return sampled_loss(w, b, y, token, drawn, log_q)
 
     def rows(token, key):
         return jnp.concatenate([token.ravel(), draw(key)])
@@ -56,12 +60,14 @@ def sampled(n: int, vocab_size: int, *, samples: int = 1024, power: float = 1.0)
 
 
 def sampled_loss(w, b, y, token, drawn, log_q):
-    """Return the cross entropy of each target w against K words drawn from q, in place of all others.
+    """Return the cross entropy of each target w against K words drawn from q, not all others.
 
-        z_v = u_v . y + b_v,    loss = log( e^{z_w} + sum_{v drawn, v != w} e^{z_v} / (K q_v) ) - z_w
+        z_v = u_v . y + b_v
+        loss = log( e^{z_w} + sum_{v drawn, v != w} e^{z_v} / (K q_v) ) - z_w
 
-    The sum is unbiased for that over the vocabulary, so the loss tends to the cross entropy as K grows; with
-    q uniform and each word drawn once it is the cross entropy. A word drawn twice counts twice.
+    The sum is unbiased for that over the vocabulary, so the loss tends to the cross entropy as K
+    grows. With q uniform and each word drawn once it is the cross entropy. A word drawn twice
+    counts twice.
 
     Args:
         w: `[V, n]`.
@@ -81,7 +87,7 @@ def sampled_loss(w, b, y, token, drawn, log_q):
 
 
 def zipf_sample(key, vocab_size: int, count: int, power: float):
-    """Draw words int32 `[count]` with replacement: the r-th most frequent about as often as r^-power.
+    """Draw words int32 `[count]` with replacement, the r-th most frequent about r^-power often.
 
     The probabilities have a closed form, `zipf_log_prob`, and a draw costs the same at any V.
 
@@ -90,17 +96,25 @@ def zipf_sample(key, vocab_size: int, count: int, power: float):
     """
     u = jax.random.uniform(key, (count,))
     last = vocab_size + 1.0
+    # The inverse of the distribution function of r^-power on [1, V + 1].
     rank = last**u if power == 1 else (1 + u * (last ** (1 - power) - 1)) ** (1 / (1 - power))
     return jnp.clip(rank.astype(jnp.int32) - 1, 0, vocab_size - 1)
 
 
 def zipf_log_prob(word, vocab_size: int, power: float):
-    """Return log q(word): the integral of r^-power from word + 1 to word + 2, as a share of that from 1 to V + 1.
+    """Return log q(word): the share of a word in the integral of r^-power.
+
+        q(w) = int_{w+1}^{w+2} r^-power dr / int_1^{V+1} r^-power dr
 
     >>> jnp.exp(zipf_log_prob(jnp.arange(3), 3, 1.0)).round(2).tolist()
     [0.5, 0.29, 0.21]
     """
     a = 1 - power
-    integral = lambda log_ratio: jnp.expm1(a * log_ratio) / a if a else log_ratio  # of r^-power from 1 to the ratio
+
+    def integral(log_end):
+        """Integrate r^-power from 1 on; of the logarithm, for the end may be close to 1."""
+        return jnp.expm1(a * log_end) / a if a else log_end
+
     rank = word + 1.0
-    return a * jnp.log(rank) + jnp.log(integral(jnp.log1p(1 / rank)) / integral(jnp.log(vocab_size + 1)))
+    share = integral(jnp.log1p(1 / rank)) / integral(jnp.log(vocab_size + 1))
+    return a * jnp.log(rank) + jnp.log(share)

@@ -1,4 +1,4 @@
-"""The full softmax, with weights of its own or those of the embedding, at any size of the vocabulary."""
+"""The full softmax, with weights of its own or those of the embedding, for any vocabulary size."""
 
 from functools import cache, partial
 from typing import NamedTuple
@@ -8,11 +8,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from lmjax.heads.head import Head
+from lmjax.tree import add
 
 __all__ = ["Softmax", "softmax", "softmax_log_prob", "softmax_loss", "tied"]
 
-LOGITS = {"cpu": 2**20, "default": 2**27}  # so many (4 MB of float32) stay in a cache; an accelerator has many units
-POSITIONS = 256  # products of so many rows run at full speed
+# Logits of one block of positions: on a CPU 4 MB of float32, which stay in a cache. An accelerator
+# has many units to fill and takes more.
+LOGITS = {"cpu": 2**20, "default": 2**27}
+POSITIONS = 256  # least positions of a block: matrix products of so many rows run at full speed
 
 
 class Softmax(NamedTuple):
@@ -26,7 +29,8 @@ class Softmax(NamedTuple):
 def softmax(n: int, vocab_size: int) -> Head:
     """Return the full softmax: log P(w | y) = u_w . y + b_w - log sum_v exp(u_v . y + b_v).
 
-    `log_prob` is `softmax_log_prob`, `loss` is `softmax_loss`: neither has all logits in memory at once.
+    `log_prob` is `softmax_log_prob`, `loss` is `softmax_loss`. Neither has all logits in memory at
+    once.
 
     Args:
         n: size of the features y.
@@ -40,20 +44,23 @@ def softmax(n: int, vocab_size: int) -> Head:
     """
 
     def init(key) -> Softmax:
-        return Softmax(jax.random.uniform(key, (vocab_size, n), minval=-1, maxval=1) * n**-0.5, jnp.zeros(vocab_size))
+        w = jax.random.uniform(key, (vocab_size, n), minval=-1, maxval=1) * n**-0.5
+        return Softmax(w, jnp.zeros(vocab_size))
 
     return _full(init, lambda params: params.head)
 
 
 @cache
 def tied(vocab_size: int) -> Head:
-    """Return the full softmax whose rows u_w are the embedding's rows e_w; a bias of its own is added.
+    """Return the full softmax whose rows u_w are the embedding's rows e_w, with a bias of its own.
 
     The features must have the size of the embedding.
 
     References: Press and Wolf (2017); Inan, Khosravi and Socher (2017).
     """
-    return _full(lambda key: jnp.zeros(vocab_size), lambda params: Softmax(params.embed, params.head))
+    return _full(
+        lambda key: jnp.zeros(vocab_size), lambda params: Softmax(params.embed, params.head)
+    )
 
 
 def _full(init, weights) -> Head:
@@ -75,8 +82,9 @@ def softmax_log_prob(w, b, y, token):
 
         log P(w | y) = u_w . y + b_w - log sum_v exp(u_v . y + b_v)
 
-    A block of positions at a time: as many as have `LOGITS` logits or features, 2^20 on a CPU and 2^27 elsewhere, but
-    `POSITIONS` = 256 at least. Where there are more, a backward pass makes each block's logits again.
+    It is computed in blocks of positions. A block has as many as make `LOGITS` logits or features,
+    2^20 on a CPU and 2^27 elsewhere, but at least `POSITIONS` = 256. With more than one block, the
+    backward pass recomputes each block's logits.
 
     Args:
         w: `[V, n]`.
@@ -87,7 +95,8 @@ def softmax_log_prob(w, b, y, token):
     Returns:
         `[...]`.
 
-    >>> softmax_log_prob(jnp.eye(3), jnp.zeros(3), jnp.zeros((2, 3)), jnp.array([0, 2])).round(3).tolist()
+    >>> y, token = jnp.zeros((2, 3)), jnp.array([0, 2])
+    >>> softmax_log_prob(jnp.eye(3), jnp.zeros(3), y, token).round(3).tolist()
     [-1.099, -1.099]
     """
     w, b, y = _promoted(w, b, y)
@@ -99,7 +108,8 @@ def softmax_log_prob(w, b, y, token):
     def in_blocks(size, w, b, y, token):
         if size == len(y):
             return at(w, b, y, token)
-        return lax.map(jax.checkpoint(lambda rows: at(w, b, *rows)), (y, token), batch_size=size)
+        recomputed = jax.checkpoint(lambda position: at(w, b, *position))
+        return lax.map(recomputed, (y, token), batch_size=size)
 
     return _sized(in_blocks, w, b, flat, ids).reshape(token.shape)
 
@@ -107,15 +117,17 @@ def softmax_log_prob(w, b, y, token):
 def softmax_loss(w, b, y, token):
     """Return `-softmax_log_prob(w, b, y, token)`, for training.
 
-    Its gradient is made on the way forward, each block's while its logits are in a cache,
+    The gradient of its sum over positions is computed in the forward pass, each block's while its
+    logits are in a cache:
 
-        d/dy = sum_v p_v u_v - u_w,    d/du_v = (p_v - [v = w]) y,    d/db_v = p_v - [v = w],
+        d/dy = sum_v p_v u_v - u_w,    d/du_v = (p_v - [v = w]) y,    d/db_v = p_v - [v = w]
 
-    as that of the sum over positions: three products in all, and no logits kept. On the way back it is scaled
-    by dL/dloss if that is the same at every position, as a mean makes it. If it is not, as where some positions
-    are masked, `softmax_log_prob` is differentiated in its place: exact too, in six products.
+    These are three matrix products in all, and no logits are stored. The backward pass scales it by
+    dL/dloss if that is the same at every position, as for a mean. If it is not, as where some
+    positions are masked, `softmax_log_prob` is differentiated instead: exact too, in six products.
 
-    >>> softmax_loss(jnp.eye(3), jnp.zeros(3), jnp.zeros((2, 3)), jnp.array([0, 2])).round(3).tolist()
+    >>> y, token = jnp.zeros((2, 3)), jnp.array([0, 2])
+    >>> softmax_loss(jnp.eye(3), jnp.zeros(3), y, token).round(3).tolist()
     [1.099, 1.099]
     """
     w, b, y = _promoted(w, b, y)
@@ -127,11 +139,14 @@ def _promoted(*arrays):
 
 
 def _sized(in_blocks, w, b, y, token):
-    """Call `in_blocks` with the number of positions in a block, which the platform decides."""
-    size = {p: min(len(y), max(POSITIONS, logits // max(w.shape))) for p, logits in LOGITS.items()}
-    if len({*size.values()}) == 1:
-        return in_blocks(size["cpu"], w, b, y, token)
-    return lax.platform_dependent(w, b, y, token, **{p: partial(in_blocks, n) for p, n in size.items()})
+    """Call `in_blocks` with the number of positions in a block, which depends on the platform."""
+    sizes = {}
+    for platform, logits in LOGITS.items():
+        sizes[platform] = min(len(y), max(POSITIONS, logits // max(w.shape)))
+    if len({*sizes.values()}) == 1:
+        return in_blocks(sizes["cpu"], w, b, y, token)
+    by_platform = {platform: partial(in_blocks, size) for platform, size in sizes.items()}
+    return lax.platform_dependent(w, b, y, token, **by_platform)
 
 
 def _score(w, b, y, token):
@@ -140,22 +155,28 @@ def _score(w, b, y, token):
 
 @jax.custom_jvp
 def _logsumexp(w, b, y):
-    """Return log sum_v exp(u_v . y + b_v), with a derivative that never scales the exponentials."""
-    return _sum_exp(w, b, y)[0]
+    """Return log sum_v exp(u_v . y + b_v).
+
+    Its derivative divides the sums by s, not the V exponentials at each position.
+    """
+    value, _, _ = _sum_exp(w, b, y)
+    return value
 
 
 @_logsumexp.defjvp
 def _logsumexp_jvp(primals, tangents):
     (w, b, y), (dw, db, dy) = primals, tangents
     value, e, s = _sum_exp(w, b, y)
-    return value, (jnp.sum(y * (e @ dw), -1) + e @ db + jnp.sum(dy * (e @ w), -1)) / s
+    by_w, by_b, by_y = jnp.sum(y * (e @ dw), -1), e @ db, jnp.sum(dy * (e @ w), -1)
+    return value, (by_w + by_b + by_y) / s
 
 
 def _sum_exp(w, b, y):
-    """Return log s + m, e = exp(z - m) and its sum s, of z = W y + b.
+    """Return log s + m, e = exp(z - m) and its sum s, of z = W y + b, where m is at least max z.
 
-    m is the maximum of z. On a CPU it is max(W y) + max b, above that by no more than the biases differ, where they
-    differ too little for e to vanish: the biases are then added where e is made, in one pass over the logits less.
+    m is the maximum of z, but for a CPU with biases close together. There m = max(W y) + max b,
+    which is above the maximum by no more than the biases differ, too little for e to vanish. The
+    biases are then added where e is computed, which saves one pass over the logits.
     """
     z, high = y @ w.T, b.max()
 
@@ -170,7 +191,8 @@ def _sum_exp(w, b, y):
 
     narrow = high - b.min() < -jnp.log(jnp.finfo(b.dtype).tiny) / 2
     m, e = lax.platform_dependent(z, cpu=lambda z: lax.cond(narrow, near, far, z), default=far)
-    s = jnp.dot(e, jnp.ones_like(b), precision="highest")  # XLA's CPU backend makes exp within a sum slow
+    # A product, not a sum: XLA's CPU backend would fuse exp into the sum, which is slow.
+    s = jnp.dot(e, jnp.ones_like(b), precision="highest")
     return m[..., 0] + jnp.log(s), e, s
 
 
@@ -185,34 +207,46 @@ def _loss_forward(w, b, y, token):
 
 
 def _losses(size, w, b, y, token):
-    """Return the losses and the gradients of their sum, `(losses, dw, db, dy)`."""
+    """Return the losses and the gradients of their sum, `(losses, dw, db, dy)`.
+
+    The gradients of the weights lack the targets' rows, which `_loss_backward` subtracts.
+    """
 
     def block(start, size):
-        y_k, token_k = (lax.dynamic_slice_in_dim(x, start, size) for x in (y, token))
+        """Return a block's `(dw, db)`, which add up, and its positions' `(dy, losses)`."""
+        y_k = lax.dynamic_slice_in_dim(y, start, size)
+        token_k = lax.dynamic_slice_in_dim(token, start, size)
         value, e, s = _sum_exp(w, b, y_k)
-        rows = (e @ w) / s[:, None] - w[token_k], value - _score(w, b, y_k, token_k)
-        return (e.T @ (y_k / s[:, None]), (1 / s) @ e), rows
+        dy = (e @ w) / s[:, None] - w[token_k]
+        losses = value - _score(w, b, y_k, token_k)
+        dw, db = e.T @ (y_k / s[:, None]), (1 / s) @ e
+        return (dw, db), (dy, losses)
 
-    def more(k, carry):
+    def put(all_positions, of_block, start):
+        write = lambda a, x: lax.dynamic_update_slice_in_dim(a, x, start, 0)
+        return jax.tree.map(write, all_positions, of_block)
+
+    def body(k, carry):
+        sums, positions = carry
         start = first + k * size
         of_block = block(start, size)
-        return jax.tree.map(jnp.add, carry[0], of_block[0]), put(carry[1], of_block[1], start)
+        return add(sums, of_block[0]), put(positions, of_block[1], start)
 
-    def put(all_rows, rows, start):
-        return jax.tree.map(lambda a, x: lax.dynamic_update_slice_in_dim(a, x, start, 0), all_rows, rows)
-
+    # The first block may be smaller. Its sums begin the loop: zeros would take as much memory as
+    # the gradient.
     first = len(y) % max(size, 1) or size
-    sums, rows = block(0, first)  # not zeros: they would take as much memory as the gradient
-    rows = put((jnp.zeros_like(y), jnp.zeros(len(y), y.dtype)), rows, 0)
-    (dw, db), (dy, losses) = lax.fori_loop(0, (len(y) - first) // max(size, 1), more, (sums, rows))
+    sums, of_first = block(0, first)
+    positions = put((jnp.zeros_like(y), jnp.zeros(len(y), y.dtype)), of_first, 0)
+    blocks = (len(y) - first) // max(size, 1)
+    (dw, db), (dy, losses) = lax.fori_loop(0, blocks, body, (sums, positions))
     return losses, dw, db, dy
 
 
-def _loss_backward(kept, g):
-    w, b, y, token, dw, db, dy = kept
+def _loss_backward(residuals, g):
+    w, b, y, token, dw, db, dy = residuals
 
     def alike(g):
-        c = g[:1].sum()
+        c = g[:1].sum()  # no positions: 0
         return dw.at[token].add(-y) * c, db.at[token].add(-1) * c, dy * c
 
     def each(g):

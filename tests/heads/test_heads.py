@@ -1,4 +1,4 @@
-"""Output layers: laws of probability, equality with the definition and with torch, and derivatives."""
+"""Output layers: laws of probability, the definition, torch, and derivatives of every order."""
 
 from functools import partial
 from importlib import import_module
@@ -12,7 +12,9 @@ import pytest
 
 from lmjax import heads
 
-softmax_file, adaptive_file = (import_module(f"lmjax.heads.{name}") for name in ("softmax", "adaptive"))
+softmax_file, adaptive_file = (
+    import_module(f"lmjax.heads.{name}") for name in ("softmax", "adaptive")
+)
 V, N = 29, 16
 CUTS = (5, 11)
 HEADS = {
@@ -33,7 +35,9 @@ def blocked(monkeypatch):
 def draw(head, key, shape=(4, 6)):
     """Parameters with biases that are not zero, features and targets."""
     k_params, k_embed, k_y, k_token = jax.random.split(key, 4)
-    params = jax.tree.map(lambda x: x + 0.1 * jnp.arange(len(x)).reshape(-1, *[1] * (x.ndim - 1)), head.init(k_params))
+    params = jax.tree.map(
+        lambda x: x + 0.1 * jnp.arange(len(x)).reshape(-1, *[1] * (x.ndim - 1)), head.init(k_params)
+    )
     y = jax.random.normal(k_y, (*shape, N))
     token = jax.random.randint(k_token, shape, 0, V)
     return SimpleNamespace(head=params, embed=jax.random.normal(k_embed, (V, N))), y, token
@@ -59,12 +63,20 @@ def test_probabilities_sum_to_one_and_log_prob_picks_one(name, shape, key):
 
 @pytest.mark.parametrize("form", ["whole", "blocked"])
 @pytest.mark.parametrize("cotangents", ["alike", "each its own"])
-@pytest.mark.parametrize("function", [heads.softmax_log_prob, lambda *args: -heads.softmax_loss(*args)])
-def test_values_and_derivatives_are_those_of_the_definition(function, cotangents, form, request, key):
+@pytest.mark.parametrize(
+    "function", [heads.softmax_log_prob, lambda *args: -heads.softmax_loss(*args)]
+)
+def test_values_and_derivatives_are_those_of_the_definition(
+    function, cotangents, form, request, key
+):
     if form == "blocked":
         request.getfixturevalue("blocked")
     params, y, token = draw(HEADS["softmax"], key)
-    weights = jax.random.normal(key, token.shape) if cotangents == "each its own" else jnp.full(token.shape, 0.3)
+    weights = (
+        jax.random.normal(key, token.shape)
+        if cotangents == "each its own"
+        else jnp.full(token.shape, 0.3)
+    )
     value = lambda f, w, b, y: jnp.sum(weights * f(w, b, y, token))
     first = lambda f: jax.value_and_grad(partial(value, f), argnums=(0, 1, 2))(*params.head, y)
     chex.assert_trees_all_close(first(function), first(plain), rtol=1e-12, atol=1e-12)
@@ -75,7 +87,9 @@ def test_values_and_derivatives_are_those_of_the_definition(function, cotangents
     np.testing.assert_allclose(second(function), second(plain), rtol=1e-9, atol=1e-12)
 
     def curvature(f):  # a Hessian-vector product
-        return jax.jvp(jax.grad(partial(value, f), argnums=(0, 1, 2)), (*params.head, y), (*params.head, y))[1]
+        return jax.jvp(
+            jax.grad(partial(value, f), argnums=(0, 1, 2)), (*params.head, y), (*params.head, y)
+        )[1]
 
     chex.assert_trees_all_close(curvature(function), curvature(plain), rtol=1e-9, atol=1e-12)
 
@@ -102,16 +116,34 @@ def test_no_more_logits_are_in_memory_than_those_of_a_block(function, monkeypatc
     positions, vocab = 4096, 5000
     w, y, token = jnp.zeros((vocab, 4)), jnp.zeros((positions, 4)), jnp.zeros(positions, int)
     for f in (function, jax.grad(lambda *args: function(*args).mean())):
-        used = jax.jit(f).lower(w, jnp.zeros(vocab), y, token).compile().memory_analysis().temp_size_in_bytes
-        assert used < 4 * softmax_file.LOGITS["cpu"] * w.dtype.itemsize < positions * vocab * w.dtype.itemsize / 2
+        used = (
+            jax.jit(f)
+            .lower(w, jnp.zeros(vocab), y, token)
+            .compile()
+            .memory_analysis()
+            .temp_size_in_bytes
+        )
+        assert (
+            used
+            < 4 * softmax_file.LOGITS["cpu"] * w.dtype.itemsize
+            < positions * vocab * w.dtype.itemsize / 2
+        )
 
 
 @pytest.mark.parametrize("function", [heads.softmax_log_prob, heads.softmax_loss])
 def test_blocks_are_larger_on_an_accelerator(function):
     positions, vocab = 2048, 10_000
-    w, b, y, token = jnp.zeros((vocab, 4)), jnp.zeros(vocab), jnp.zeros((positions, 4)), jnp.zeros(positions, int)
+    w, b, y, token = (
+        jnp.zeros((vocab, 4)),
+        jnp.zeros(vocab),
+        jnp.zeros((positions, 4)),
+        jnp.zeros(positions, int),
+    )
     traced = jax.jit(jax.grad(lambda *args: function(*args, token).mean())).trace(w, b, y)
-    loops = {p: "stablehlo.while" in traced.lower(lowering_platforms=(p,)).as_text() for p in ("cpu", "cuda", "tpu")}
+    loops = {
+        p: "stablehlo.while" in traced.lower(lowering_platforms=(p,)).as_text()
+        for p in ("cpu", "cuda", "tpu")
+    }
     assert loops == {"cpu": True, "cuda": False, "tpu": False}
 
 
@@ -140,14 +172,15 @@ def test_the_likeliest_word_by_features_may_have_the_smallest_bias(spread, block
     np.testing.assert_allclose(heads.softmax_log_prob(w, b, y, token)[1:], exact[1:], rtol=1e-6)
     np.testing.assert_allclose(heads.softmax_loss(w, b, y, token)[1:], -exact[1:], rtol=1e-6)
     gradient, expected = (
-        jax.grad(lambda y, f=f: f(w, b, y, token)[1:].sum())(y) for f in (heads.softmax_log_prob, plain)
+        jax.grad(lambda y, f=f: f(w, b, y, token)[1:].sum())(y)
+        for f in (heads.softmax_log_prob, plain)
     )
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [2, 128])
 def test_the_loss_of_the_adaptive_softmax_has_the_gradient_of_log_prob(rows, key, monkeypatch):
-    """Chunks that hold a few of a cluster's positions or many more; clusters with all positions and with none."""
+    """Chunks of few or many of a cluster's positions; clusters with all of them and with none."""
     monkeypatch.setattr(adaptive_file, "ROWS", rows)
     head = HEADS["adaptive"]
     params, y, some = draw(head, key)
@@ -173,7 +206,9 @@ def test_the_adaptive_softmax_is_torchs(key):
     head = heads.adaptive(n, V, cutoffs=CUTS, div_value=2)
     params = SimpleNamespace(head=head.init(key))
     y, token = jax.random.normal(key, (13, n)), jnp.arange(13) * 2
-    theirs = torch.nn.AdaptiveLogSoftmaxWithLoss(n, V, list(CUTS), div_value=2.0, dtype=torch.float64)
+    theirs = torch.nn.AdaptiveLogSoftmaxWithLoss(
+        n, V, list(CUTS), div_value=2.0, dtype=torch.float64
+    )
     with torch.no_grad():
         theirs.head.weight.copy_(torch.tensor(np.array(params.head.w)))
         for tail, (project, w) in zip(theirs.tail, params.head.tails, strict=True):
@@ -184,12 +219,16 @@ def test_the_adaptive_softmax_is_torchs(key):
     out.loss.backward()
     mean = lambda p, y: head.loss(SimpleNamespace(head=p), y, token, key).mean()
     loss, (of_params, of_y) = jax.value_and_grad(mean, argnums=(0, 1))(params.head, y)
-    np.testing.assert_allclose(head.log_probs(params, y), theirs.log_prob(there).detach(), rtol=1e-10)
+    np.testing.assert_allclose(
+        head.log_probs(params, y), theirs.log_prob(there).detach(), rtol=1e-10
+    )
     np.testing.assert_allclose(head.log_prob(params, y, token), out.output.detach(), rtol=1e-10)
     assert loss == pytest.approx(out.loss.item(), rel=1e-12)
     np.testing.assert_allclose(of_y, there.grad, rtol=1e-8, atol=1e-14)
     np.testing.assert_allclose(of_params.w, theirs.head.weight.grad, rtol=1e-8, atol=1e-14)
-    np.testing.assert_allclose(of_params.tails[1].w, theirs.tail[1][1].weight.grad, rtol=1e-8, atol=1e-14)
+    np.testing.assert_allclose(
+        of_params.tails[1].w, theirs.tail[1][1].weight.grad, rtol=1e-8, atol=1e-14
+    )
 
 
 def test_the_sampled_loss_on_the_whole_vocabulary_is_the_cross_entropy(key):
@@ -197,7 +236,9 @@ def test_the_sampled_loss_on_the_whole_vocabulary_is_the_cross_entropy(key):
     drawn = jax.random.permutation(key, V)
     found = lambda p: heads.sampled_loss(*p, y, token, drawn, jnp.full(V, -jnp.log(V))).sum()
     expected = lambda p: -plain(*p, y, token).sum()
-    chex.assert_trees_all_close(*(jax.value_and_grad(f)(params.head) for f in (found, expected)), rtol=1e-12)
+    chex.assert_trees_all_close(
+        *(jax.value_and_grad(f)(params.head) for f in (found, expected)), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("power", [0.0, 0.75, 1.0])
@@ -205,7 +246,9 @@ def test_the_sampled_loss_tends_to_the_cross_entropy(power, key):
     params, y, token = draw(HEADS["softmax"], key, (5,))
     expected = -plain(*params.head, y, token)
     errors = [
-        jnp.abs(heads.sampled(N, V, samples=k, power=power).loss(params, y, token, key) - expected).max()
+        jnp.abs(
+            heads.sampled(N, V, samples=k, power=power).loss(params, y, token, key) - expected
+        ).max()
         for k in (50, 5_000, 200_000)
     ]
     assert errors[0] > errors[1] > errors[2] and errors[2] < 0.02
@@ -226,9 +269,15 @@ def test_the_proposal_draws_what_it_says(power, key):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: heads.adaptive(4, 9, cutoffs=(3, 9)), r"cutoffs must rise .* vocab_size=9, got \(3, 9\)"),
+        (
+            lambda: heads.adaptive(4, 9, cutoffs=(3, 9)),
+            r"cutoffs must rise .* vocab_size=9, got \(3, 9\)",
+        ),
         (lambda: heads.adaptive(4, 9, cutoffs=(0, 3)), "cutoffs must rise"),
-        (lambda: heads.adaptive(4, 9, cutoffs=(3,), div_value=0), "div_value must be at least 1, got 0"),
+        (
+            lambda: heads.adaptive(4, 9, cutoffs=(3,), div_value=0),
+            "div_value must be at least 1, got 0",
+        ),
         (lambda: heads.sampled(4, 9, samples=0), "samples must be at least 1, got 0"),
         (lambda: heads.sampled(4, 9, power=-1.0), "power must be at least 0, got -1"),
     ],

@@ -1,0 +1,26 @@
+"""Every cell by name: `n_in, n -> Cell`. A new cell is one file and one line here."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+
+from lmjax.cell import Cell
+from lmjax.cells import initial
+from lmjax.cells.diagonal import diagonal
+from lmjax.cells.gru import gru
+from lmjax.cells.lstm import lstm
+from lmjax.cells.minimal import mingru
+from lmjax.cells.rnn import rnn
+
+__all__ = ["CELLS"]
+
+CELLS: dict[str, Callable[[int, int], Cell]] = {
+    "rnn": rnn,
+    "irnn": lambda n_in, n: rnn(n_in, n, activation=jax.nn.relu, w_h=initial.identity()),
+    "lstm": lstm,
+    "gru": gru,
+    "gru_reset_after": partial(gru, reset_after=True),
+    "mingru": mingru,
+    "diagonal": diagonal,
+}

@@ -1,0 +1,17 @@
+"""Every head by name: `n, vocab_size -> Head`. A new head is one file and one line here."""
+
+from collections.abc import Callable
+
+from lmjax.heads.adaptive import adaptive
+from lmjax.heads.head import Head
+from lmjax.heads.sampled import sampled
+from lmjax.heads.softmax import softmax, tied
+
+__all__ = ["HEADS"]
+
+HEADS: dict[str, Callable[[int, int], Head]] = {
+    "softmax": softmax,
+    "tied": lambda n, vocab_size: tied(vocab_size),
+    "adaptive": adaptive,
+    "sampled": sampled,
+}
