@@ -56,9 +56,20 @@ def trace(step) -> list[tuple[float, float, str]]:
         with jax.profiler.trace(folder, profiler_options=options):
             step()
         [path] = Path(folder).rglob("*.xplane.pb")
-        lines = [line for plane in jax.profiler.ProfileData.from_file(str(path)).planes for line in plane.lines]
+        lines = [
+            line
+            for plane in jax.profiler.ProfileData.from_file(str(path)).planes
+            for line in plane.lines
+        ]
         events = [e for line in lines if line.name.startswith("tf_XLA") for e in line.events]
-        inner = "while", "call", "end: ", "Thunk", "Thread", "Slinky"  # what holds others, and waits
+        inner = (
+            "while",
+            "call",
+            "end: ",
+            "Thunk",
+            "Thread",
+            "Slinky",
+        )  # what holds others, and waits
         return [
             (e.start_ns / 1e6, (e.start_ns + e.duration_ns) / 1e6, e.name)
             for e in events
@@ -81,7 +92,12 @@ def shares(events, begin, end) -> dict[str, float]:
     products = length((a, b) for a, b, name in inside if name.startswith(PRODUCTS))
     busy = length((a, b) for a, b, _ in inside)
     cores = sum(b - a for a, b, _ in inside) / (end - begin)
-    return {"products": products, "other": busy - products, "idle": end - begin - busy, "cores": cores}
+    return {
+        "products": products,
+        "other": busy - products,
+        "idle": end - begin - busy,
+        "cores": cores,
+    }
 
 
 def loops(events, turns) -> list[tuple[float, float]]:
@@ -103,21 +119,31 @@ def attribute(work: str, size: Size, cfg: Config) -> list[dict]:
     """Return the rows of a work at a size: each loop, and the rest."""
     step, _ = jax_step("lmjax", problem(WORKS[work], size))
     seconds, traced = measure(step, 0.5)["seconds"], []
-    for _ in track(range(cfg.steps), f"{work} {size}", console=Console(stderr=True), transient=True):
+    for _ in track(
+        range(cfg.steps), f"{work} {size}", console=Console(stderr=True), transient=True
+    ):
         events = sorted(trace(step))
         spans = loops(events, size.T)
         if len(spans) != 2 * size.layers:
             names = sorted({name for _, _, name in events})
-            raise RuntimeError(f"cycles: {2 * size.layers} loops with products {PRODUCTS} expected, ran: {names}")
+            raise RuntimeError(
+                f"cycles: {2 * size.layers} loops with products {PRODUCTS} expected, ran: {names}"
+            )
         parts = [shares(events, *span) for span in spans]
         whole = shares(events, events[0][0], max(end for _, end, _ in events))
         rest = {kind: whole[kind] - sum(p[kind] for p in parts) for kind in KINDS}
-        outside = [name for t, _, name in events if not any(begin <= t < end for begin, end in spans)]
-        if any(name.startswith("dot") for name in outside):  # Eigen goes on with these when their thunk has ended
+        outside = [
+            name for t, _, name in events if not any(begin <= t < end for begin, end in spans)
+        ]
+        if any(
+            name.startswith("dot") for name in outside
+        ):  # Eigen goes on with these when their thunk has ended
             rest |= {"products": rest["products"] + rest["idle"], "idle": 0.0}
         traced.append([*parts, rest])
     names = [f"{way} {k + 1}" for way in ("forward", "backward") for k in range(size.layers)]
-    once = 2 * size.B * size.T * len(BLOCKS[work]) * size.H**2 / gemm_peak() * 1e3  # x W_x, or h W_h
+    once = (
+        2 * size.B * size.T * len(BLOCKS[work]) * size.H**2 / gemm_peak() * 1e3
+    )  # x W_x, or h W_h
     return [
         {"loop": name, "peak": once if name != "rest" else 4 * size.layers * once}
         | {kind: float(np.median([parts[k][kind] for parts in traced])) for kind in traced[0][k]}
@@ -131,7 +157,12 @@ def table(rows: list[dict]) -> str:
     head = "work | config | part | ms | products | other | idle | products at the peak | step, not traced | cores"
     lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
     for r in rows:
-        ms = [sum(r[kind] for kind in KINDS), *(r[kind] for kind in KINDS), r["peak"], 1e3 * r["seconds"]]
+        ms = [
+            sum(r[kind] for kind in KINDS),
+            *(r[kind] for kind in KINDS),
+            r["peak"],
+            1e3 * r["seconds"],
+        ]
         ms += [r["cores"]] if "cores" in r else []
         cells = [r["work"], r["config"], r["loop"], *(f"{x:.2f}" for x in ms)]
         lines.append(f"| {' | '.join(cells)} |")
@@ -152,7 +183,11 @@ def figure(rows: list[dict]):
             axes.barh(y, width, 0.7, left, color=colour(k), label=kind)
             left += width
         axes.plot(share("peak"), y, "k|", ms=9, mew=1.5, label="products at the peak")
-        axes.set(yticks=y, yticklabels=[f"{r['work']} {r['config']} {r['loop']}" for r in rows], xlabel="% of a step")
+        axes.set(
+            yticks=y,
+            yticklabels=[f"{r['work']} {r['config']} {r['loop']}" for r in rows],
+            xlabel="% of a step",
+        )
         axes.margins(y=0.01)
         legend_above(axes)
     return fig
@@ -169,7 +204,10 @@ def main(cfg: Config = Config(), out: Path = Path("out/cycles")) -> None:
     rows = []
     for config in cfg.configs:
         for work in cfg.works:
-            rows += [{"work": work, "config": config} | row for row in attribute(work, CONFIGS[config], cfg)]
+            rows += [
+                {"work": work, "config": config} | row
+                for row in attribute(work, CONFIGS[config], cfg)
+            ]
             (out / "cycles.json").write_text(json.dumps(rows, indent=1))
     (out / "cycles.md").write_text(table(rows))
     print(table(rows))

@@ -28,17 +28,25 @@ from lmjax.train import keep_memory
 PACKAGE = Path(__file__).parents[1] / "lmjax"
 OFF = {  # device: what is replaced, where it stands, by what
     "halves of the batch": [("maps", "if lanes < 2 or weights >= FEW:", "if True:")],
-    "widened weights": [("maps", "return jnp.pad(w, ((0, 0), (0, more))) if 0 < more <= n / 4 else w", "return w")],
+    "widened weights": [
+        ("maps", "return jnp.pad(w, ((0, 0), (0, more))) if 0 < more <= n / 4 else w", "return w")
+    ],
     "ordering tokens": [
         ("maps", "sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(now))", "0"),
         ("maps", "sum(s[0, 0] > jnp.inf for s in jax.tree.leaves(ct)) if waits else 0", "0"),
         ("jaxprs", "if fewest and v in operands", "if False"),
     ],
     "cut at the last product": [("jaxprs", "    for v in products:\n", "    for v in ():\n")],
-    "products on the left": [("maps", "    dot, n = dot or", "    left = False\n    dot, n = dot or")],
+    "products on the left": [
+        ("maps", "    dot, n = dot or", "    left = False\n    dot, n = dot or")
+    ],
     "states kept once": [("cell", "for v in along if v not in (*old, *new)]", "for v in along]")],
     "recomputed residuals": [
-        ("jaxprs", "keep = dict.fromkeys(_variables(names))\n", "return list(dict.fromkeys(_variables(names))), []\n")
+        (
+            "jaxprs",
+            "keep = dict.fromkeys(_variables(names))\n",
+            "return list(dict.fromkeys(_variables(names))), []\n",
+        )
     ],
     "declared maps": [("cell", "if cell.maps and", "if False and")],
 }
@@ -57,7 +65,9 @@ VARIANTS = {  # name: the devices that are off
 def load(folder: Path, number: int, off: list[str]):
     """Import a copy of the package without some devices; return its `unroll` and `scan`."""
     name = f"lmjax_{number}"
-    copy = Path(shutil.copytree(PACKAGE, folder / name, ignore=shutil.ignore_patterns("__pycache__")))
+    copy = Path(
+        shutil.copytree(PACKAGE, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    )
     for device in off:
         for module, old, new in OFF[device]:
             path = copy / f"{module}.py"
@@ -74,10 +84,16 @@ def program(work: str, size, cell_module, cells, run: str):
     """Compile the gradient of a stack; return () -> its value and gradients."""
     make = {"lstm": cells.lstm, "gru": lambda n_in, n: cells.gru(n_in, n, reset_after=True)}[work]
     cell = cells.stack(*[make(size.H, size.H)] * size.layers)
-    params, xs = cell.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (size.T, size.B, size.H))
+    params, xs = (
+        cell.init(jax.random.key(0)),
+        jax.random.normal(jax.random.key(1), (size.T, size.B, size.H)),
+    )
 
     def loss(params, xs):
-        ys = cell.read(params, getattr(cell_module, run)(cell, params, cell.initial_state(params, (size.B,)), xs)[1])
+        ys = cell.read(
+            params,
+            getattr(cell_module, run)(cell, params, cell.initial_state(params, (size.B,)), xs)[1],
+        )
         return jnp.sum((ys - 0.25) ** 2) / size.B
 
     step = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(params, xs).compile()
@@ -94,19 +110,33 @@ def main():
     options = parser.parse_args()
     keep_memory()  # as our commands do: else a step pays for the pages that the one before gave back
     rng = random.Random(0)
-    result = {"jax": jax.__version__, "begin": time.strftime("%Y-%m-%d %H:%M"), "rounds": options.rounds, "works": {}}
+    result = {
+        "jax": jax.__version__,
+        "begin": time.strftime("%Y-%m-%d %H:%M"),
+        "rounds": options.rounds,
+        "works": {},
+    }
     with tempfile.TemporaryDirectory() as folder:
         sys.path.insert(0, folder)
-        modules = {name: load(Path(folder), k, VARIANTS[name]) for k, name in enumerate(options.only)}
+        modules = {
+            name: load(Path(folder), k, VARIANTS[name]) for k, name in enumerate(options.only)
+        }
         for work in options.work:
             kind, size = work.rsplit("-", 1)
-            steps = {"autodiff of a scan": program(kind, CONFIGS[size], *modules["nothing"], "scan")}
-            steps |= {name: program(kind, CONFIGS[size], *of_name, "unroll") for name, of_name in modules.items()}
+            steps = {
+                "autodiff of a scan": program(kind, CONFIGS[size], *modules["nothing"], "scan")
+            }
+            steps |= {
+                name: program(kind, CONFIGS[size], *of_name, "unroll")
+                for name, of_name in modules.items()
+            }
             expected = steps["autodiff of a scan"]()
             times = {name: [] for name in steps}
             for name, step in steps.items():
                 for a, b in zip(jax.tree.leaves(step()), jax.tree.leaves(expected), strict=True):
-                    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * float(jnp.abs(b).max()), err_msg=name)
+                    np.testing.assert_allclose(
+                        a, b, rtol=1e-3, atol=1e-4 * float(jnp.abs(b).max()), err_msg=name
+                    )
             for _ in range(options.rounds):
                 for name, step in rng.sample(list(steps.items()), len(steps)):
                     begin = time.perf_counter()

@@ -40,7 +40,9 @@ def jax_ways(kind, n, length, max_lag):
     state, loss = cell.initial_state(params), squared_error(cell)
 
     def total(run):
-        return lambda p, xs, ys: jnp.sum(jax.vmap(loss, (None, 0, 0))(p, run(cell, p, state, xs)[1], ys))
+        return lambda p, xs, ys: jnp.sum(
+            jax.vmap(loss, (None, 0, 0))(p, run(cell, p, state, xs)[1], ys)
+        )
 
     def diagnosis(f, **options):
         return lambda p, xs, ys: f(cell, p, state, xs, loss, ys, **options)
@@ -49,13 +51,17 @@ def jax_ways(kind, n, length, max_lag):
         """The products and slopes that a band of a vanilla cell cannot do without, and nothing else."""
         _, h = scan(cell, p, state, xs)
         first = jnp.ones((max_lag + 1, n))
-        return jax.lax.scan(lambda cts, h: ((cts * (1 - h**2)) @ p.w_h.T, None), first, h, reverse=True)[0]
+        return jax.lax.scan(
+            lambda cts, h: ((cts * (1 - h**2)) @ p.w_h.T, None), first, h, reverse=True
+        )[0]
 
     programs = {
         "jax.grad, lmjax unroll": jax.grad(total(unroll)),
         "jax.grad, lax.scan": jax.grad(total(scan)),
         "all-pairs map": diagnosis(analysis.state_gradient_map),
-        "8 sampled targets": diagnosis(analysis.state_gradient_map, targets=jnp.linspace(0, length - 1, 8).astype(int)),
+        "8 sampled targets": diagnosis(
+            analysis.state_gradient_map, targets=jnp.linspace(0, length - 1, 8).astype(int)
+        ),
         f"band, lag {max_lag}": diagnosis(analysis.state_gradient_band, max_lag=max_lag),
         "contributions": diagnosis(analysis.bptt_contributions),
         "profile": diagnosis(analysis.state_gradients),
@@ -63,7 +69,9 @@ def jax_ways(kind, n, length, max_lag):
     if kind == "rnn":
         programs[f"bare sweep of {max_lag + 1} rows"] = bare_sweep
     compiled = {name: jax.jit(f).lower(params, xs, ys).compile() for name, f in programs.items()}
-    ways = {name: lambda f=f: jax.block_until_ready(f(params, xs, ys)) for name, f in compiled.items()}
+    ways = {
+        name: lambda f=f: jax.block_until_ready(f(params, xs, ys)) for name, f in compiled.items()
+    }
     memory = {name: f.memory_analysis().temp_size_in_bytes / 2**20 for name, f in compiled.items()}
     return ways, memory, (params, xs, ys)
 
@@ -73,7 +81,8 @@ def torch_ways(params, xs, ys):
     import torch
 
     (w_x, w_h, b), xs, ys = (
-        jax.tree.map(lambda a: torch.from_numpy(np.array(a)).requires_grad_(), tree) for tree in (tuple(params), xs, ys)
+        jax.tree.map(lambda a: torch.from_numpy(np.array(a)).requires_grad_(), tree)
+        for tree in (tuple(params), xs, ys)
     )
     length, n = ys.shape
 
@@ -101,7 +110,9 @@ def torch_ways(params, xs, ys):
         return torch.stack([g.norm(dim=1) for g in gradients], dim=1)
 
     def functional():
-        jacobian = torch.autograd.functional.jacobian(lambda e: losses(e)[1], torch.zeros(length, n))
+        jacobian = torch.autograd.functional.jacobian(
+            lambda e: losses(e)[1], torch.zeros(length, n)
+        )
         return jacobian.norm(dim=2)
 
     return dict(zip(TORCH, (loop, batched, functional), strict=True))
@@ -116,10 +127,13 @@ def peak_growth(way, n, length):
 def print_peak(way, n, length):
     """Run one of torch's ways once, in this process, and print by how much its memory grew."""
     arrays = [
-        np.random.default_rng(0).normal(size=s).astype("f") for s in ((n, n), (n, n), (n,), (length, n), (length, n))
+        np.random.default_rng(0).normal(size=s).astype("f")
+        for s in ((n, n), (n, n), (n,), (length, n), (length, n))
     ]
     f = torch_ways(arrays[:3], *arrays[3:])[way]
-    status = lambda field: int(Path("/proc/self/status").read_text().split(f"{field}:")[1].split()[0]) / 1024
+    status = lambda field: (
+        int(Path("/proc/self/status").read_text().split(f"{field}:")[1].split()[0]) / 1024
+    )
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports
     before = status("VmRSS")
     f()
@@ -128,13 +142,17 @@ def print_peak(way, n, length):
 
 def main():
     """Time every way in turn, and print a row for each comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cell", default="rnn", choices=("rnn", "lstm", "gru"))
     parser.add_argument("--n", type=int, default=512)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--max-lag", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--torch", nargs="*", default=[], choices=TORCH, help="ways of torch to time as well")
+    parser.add_argument(
+        "--torch", nargs="*", default=[], choices=TORCH, help="ways of torch to time as well"
+    )
     parser.add_argument("--peak", choices=TORCH, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
@@ -148,7 +166,9 @@ def main():
         available = torch_ways(*arrays)
         expected = np.exp(ways["all-pairs map"]().log_norm)
         for name in args.torch:
-            np.testing.assert_allclose(np.tril(available[name]().detach().numpy()), expected, rtol=1e-3, atol=1e-20)
+            np.testing.assert_allclose(
+                np.tril(available[name]().detach().numpy()), expected, rtol=1e-3, atol=1e-20
+            )
             ways[f"torch {name}"] = available[name]
             memory[f"torch {name}"] = peak_growth(name, args.n, args.length)
 
@@ -160,7 +180,11 @@ def main():
             seconds[name].append(time.perf_counter() - start)
     seconds = {name: times[1:] for name, times in seconds.items()}  # the first round warms up
 
-    common = {"config": f"{args.cell} n{args.n} T{args.length}", "rounds": args.rounds, "spread": "quartiles"}
+    common = {
+        "config": f"{args.cell} n{args.n} T{args.length}",
+        "rounds": args.rounds,
+        "spread": "quartiles",
+    }
     for work in ours:
         for peer in (name for name in ways if name not in ours):
             only = {"torch": "all-pairs map", "bare": "band"}.get(peer.split()[0], "")
@@ -169,8 +193,15 @@ def main():
             ratios = np.array(seconds[peer]) / np.array(seconds[work])
             low, ratio, high = np.quantile(ratios, (0.25, 0.5, 0.75)).round(4).tolist()
             row = {"work": work, "peer": peer, "ratio": ratio, "low": low, "high": high} | common
-            row |= {f"{k}seconds": float(np.median(seconds[way])) for k, way in (("", work), ("peer_", peer))}
-            row |= {"peak_fraction": None, "peak_mb": round(memory[work], 2), "peer_peak_mb": round(memory[peer], 2)}
+            row |= {
+                f"{k}seconds": float(np.median(seconds[way]))
+                for k, way in (("", work), ("peer_", peer))
+            }
+            row |= {
+                "peak_fraction": None,
+                "peak_mb": round(memory[work], 2),
+                "peer_peak_mb": round(memory[peer], 2),
+            }
             print(json.dumps(row | {"versions": {"jax": jax.__version__}, "cores": os.cpu_count()}))
 
 

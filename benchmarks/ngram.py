@@ -66,19 +66,33 @@ def cost(*command, stdin=None) -> Cost:
     begin = time.perf_counter()
     with open(stdin or os.devnull, "rb") as file:
         arguments = [str(c) for c in command]
-        process = subprocess.Popen(arguments, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            arguments, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = status
     if status:
         raise RuntimeError(f"{command[0]} failed: {output[-500:].decode(errors='replace')}")
-    return Cost(time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Cost(
+        time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    )
 
 
 def building(cfg: Config, place: Path) -> dict[str, list[Cost]]:
     """Text to ARPA, and text to a model that can be queried, each in a process of its own."""
     ours = [sys.executable, "-c", OURS, cfg.text, cfg.order]
-    lmplz = [cfg.kenlm / "lmplz", "-o", cfg.order, "-S", cfg.memory, "-T", place, "--arpa", place / "kenlm.arpa"]
+    lmplz = [
+        cfg.kenlm / "lmplz",
+        "-o",
+        cfg.order,
+        "-S",
+        cfg.memory,
+        "-T",
+        place,
+        "--arpa",
+        place / "kenlm.arpa",
+    ]
     build = [cfg.kenlm / "build_binary", "-s"]
     costs: dict[str, list[Cost]] = {}
     for _ in range(cfg.rounds):
@@ -86,7 +100,9 @@ def building(cfg: Config, place: Path) -> dict[str, list[Cost]]:
             "lmplz: text to ARPA": lambda: cost(*lmplz, stdin=cfg.text),
             "lmjax: text to ARPA": lambda: cost(*ours, place / "ours.arpa"),
             "lmjax: text to model": lambda: cost(*ours),
-            "build_binary probing": lambda: cost(*build, "probing", place / "kenlm.arpa", place / "probing"),
+            "build_binary probing": lambda: cost(
+                *build, "probing", place / "kenlm.arpa", place / "probing"
+            ),
             "build_binary trie": lambda: cost(*build, "trie", place / "kenlm.arpa", place / "trie"),
         }.items():
             costs.setdefault(name, []).append(run())
@@ -100,7 +116,9 @@ def scoring(cfg: Config, place: Path, model, vocab, ids) -> dict[str, list[float
     program = cfg.kenlm / "kenlm_benchmark"
     for kind in ("probing", "trie"):
         with cfg.text.open("rb") as words, (place / f"{kind}.ids").open("wb") as encoded:
-            subprocess.run([program, "-v", "-m", place / kind], stdin=words, stdout=encoded, check=True)
+            subprocess.run(
+                [program, "-v", "-m", place / kind], stdin=words, stdout=encoded, check=True
+            )
 
     def ours():
         begin = time.perf_counter()
@@ -110,7 +128,9 @@ def scoring(cfg: Config, place: Path, model, vocab, ids) -> dict[str, list[float
     def theirs(kind, threads):
         with (place / f"{kind}.ids").open("rb") as encoded:
             command = [program, "-q", "-t", str(threads), "-b", "1000000", "-m", place / kind]
-            said = subprocess.run(command, stdin=encoded, capture_output=True, check=True).stdout.decode()
+            said = subprocess.run(
+                command, stdin=encoded, capture_output=True, check=True
+            ).stdout.decode()
         return float(re.search(r"Queries per second.*Wall: (\S+)", said)[1]) / 1e6
 
     speeds: dict[str, list[float]] = {}
@@ -118,13 +138,17 @@ def scoring(cfg: Config, place: Path, model, vocab, ids) -> dict[str, list[float
         speeds.setdefault("lmjax, one call, all cores", []).append(ours())
         for threads in (1, 2):
             for kind in ("trie", "probing"):
-                speeds.setdefault(f"KenLM {kind}, {threads} threads", []).append(theirs(kind, threads))
+                speeds.setdefault(f"KenLM {kind}, {threads} threads", []).append(
+                    theirs(kind, threads)
+                )
     return speeds
 
 
 def distributions(cfg: Config, place: Path, model, vocab, ids) -> dict[str, list[float]]:
     """The whole distribution of the next word: seconds a context, for one and for a batch, and a loop over kenlm."""
-    contexts = [ids[i : i + cfg.order - 1] for i in range(0, len(ids) - cfg.order, len(ids) // cfg.contexts)]
+    contexts = [
+        ids[i : i + cfg.order - 1] for i in range(0, len(ids) - cfg.order, len(ids) // cfg.contexts)
+    ]
     contexts = [c for c in contexts if vocab.eos not in c][: cfg.contexts]
     histories = jnp.asarray(np.array(contexts) + 1, jnp.int32)
     ones = [histories[i : i + 1] for i in range(len(histories))]
@@ -141,7 +165,9 @@ def distributions(cfg: Config, place: Path, model, vocab, ids) -> dict[str, list
         times.setdefault("lmjax, one context", []).append((time.perf_counter() - begin) / len(ones))
         begin = time.perf_counter()
         jax.block_until_ready(ngram.log_probs(model, histories))
-        times.setdefault(f"lmjax, batch of {len(ones)}", []).append((time.perf_counter() - begin) / len(ones))
+        times.setdefault(f"lmjax, batch of {len(ones)}", []).append(
+            (time.perf_counter() - begin) / len(ones)
+        )
         if kenlm:
             state, after = kenlm.State(), kenlm.State()
             theirs.NullContextWrite(state)
@@ -165,14 +191,22 @@ def main(cfg: Config, out: Path = Path("out/benchmarks")) -> None:
         ids, vocab = ngram.read_text(data.read_lines(cfg.text))
         counts = ngram.count(ids, cfg.order, size=len(vocab), eos=vocab.eos)
         model = ngram.index(ngram.modified_kneser_ney(counts))
-        sizes = {"KenLM probing": (place / "probing").stat().st_size, "KenLM trie": (place / "trie").stat().st_size}
-        sizes |= {"lmjax": sum(ngram.storage(model).bytes), "8 bits": sum(ngram.storage(ngram.quantise(model)).bytes)}
+        sizes = {
+            "KenLM probing": (place / "probing").stat().st_size,
+            "KenLM trie": (place / "trie").stat().st_size,
+        }
+        sizes |= {
+            "lmjax": sum(ngram.storage(model).bytes),
+            "8 bits": sum(ngram.storage(ngram.quantise(model)).bytes),
+        }
         speeds = scoring(cfg, place, model, vocab, ids)
         times = distributions(cfg, place, model, vocab, ids)
     result = {"tokens": len(ids), "costs": {k: [c._asdict() for c in v] for k, v in costs.items()}}
     result |= {"bytes": sizes, "million_tokens_a_second": speeds, "seconds_a_distribution": times}
     config = {name: str(value) for name, value in asdict(cfg).items()}
-    (out / "ngram.json").write_text(json.dumps(result | {"config": config, "cores": os.cpu_count()}, indent=1))
+    (out / "ngram.json").write_text(
+        json.dumps(result | {"config": config, "cores": os.cpu_count()}, indent=1)
+    )
     for name, runs in costs.items():
         wall, cpu, memory = (statistics.median(x) for x in zip(*runs, strict=True))
         print(f"{name:28} {wall:7.2f} s   {cpu:7.2f} s of processor   {memory:7.0f} MB")

@@ -59,7 +59,13 @@ NAMES = {
     "products": "products alone",
 }
 BASE = Size(16, 64, 128)
-GROWTH = {"T": (32, BASE), "B": (8, BASE), "H": (64, BASE), "layers": (1, BASE), "V": (2000, BASE._replace(T=32))}
+GROWTH = {
+    "T": (32, BASE),
+    "B": (8, BASE),
+    "H": (64, BASE),
+    "layers": (1, BASE),
+    "V": (2000, BASE._replace(T=32)),
+}
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -72,7 +78,9 @@ class Config:
     peers: tuple[str, ...] = ALL
     rounds: int = 5
     seconds: float = 0.5  # of timed steps in each process
-    keep_memory: bool = False  # in every process, the peers' too (see `lmjax.train.keep_memory`); rows say "S kept"
+    keep_memory: bool = (
+        False  # in every process, the peers' too (see `lmjax.train.keep_memory`); rows say "S kept"
+    )
 
 
 def child(*command: str) -> list[dict]:
@@ -113,7 +121,14 @@ def installed(peers) -> tuple[str, ...]:
     return tuple(found)
 
 
-def row(work: str, config: str, peer: str, ours: list[dict], theirs: list[dict], operations: float | None) -> dict:
+def row(
+    work: str,
+    config: str,
+    peer: str,
+    ours: list[dict],
+    theirs: list[dict],
+    operations: float | None,
+) -> dict:
     """Compare rounds of ours and a peer's."""
     times, peer_times = (np.array([r["seconds"] for r in results]) for results in (ours, theirs))
     ratios = peer_times / times
@@ -122,20 +137,40 @@ def row(work: str, config: str, peer: str, ours: list[dict], theirs: list[dict],
         values = [r[key] for r in results if r.get(key) is not None]
         return float(np.median(values)) if values else None
 
-    result = {"work": work, "config": config, "peer": NAMES.get(peer, peer), "ratio": float(np.median(ratios))}
-    result |= {"low": float(ratios.min()), "high": float(ratios.max()), "spread": "range", "rounds": len(ratios)}
-    result |= {"peak_fraction": None, "peak_mb": median(ours, "peak_mb"), "peer_peak_mb": median(theirs, "peak_mb")}
+    result = {
+        "work": work,
+        "config": config,
+        "peer": NAMES.get(peer, peer),
+        "ratio": float(np.median(ratios)),
+    }
+    result |= {
+        "low": float(ratios.min()),
+        "high": float(ratios.max()),
+        "spread": "range",
+        "rounds": len(ratios),
+    }
+    result |= {
+        "peak_fraction": None,
+        "peak_mb": median(ours, "peak_mb"),
+        "peer_peak_mb": median(theirs, "peak_mb"),
+    }
     result |= {"seconds": median(ours, "seconds"), "peer_seconds": median(theirs, "seconds")}
     for key in ("compile_seconds", "temp_mb"):
         result |= {key: median(ours, key), f"peer_{key}": median(theirs, key)}
     if operations:
         fractions = [operations / r["seconds"] / r["gemm_flops"] for r in ours]
-        result |= {"peak_fraction": float(np.median(fractions)), "gemm_flops": median(ours, "gemm_flops")}
+        result |= {
+            "peak_fraction": float(np.median(fractions)),
+            "gemm_flops": median(ours, "gemm_flops"),
+        }
     if operations and "losses" in theirs[0]:
         (a, a_last), (b, b_last) = (np.array(r[0]["losses"])[[0, -1]] for r in (ours, theirs))
         result["loss_difference"] = float(abs(a - b) / abs(a))
         result["update_difference"] = float(abs((a_last - a) - (b_last - b)) / abs(a_last - a))
-    result |= {"versions": ours[0].get("versions", {}) | theirs[0].get("versions", {}), "cores": os.cpu_count()}
+    result |= {
+        "versions": ours[0].get("versions", {}) | theirs[0].get("versions", {}),
+        "cores": os.cpu_count(),
+    }
     result |= {"seconds_by_round": times.tolist(), "peer_seconds_by_round": peer_times.tolist()}
     result |= {"machine": platform.machine(), "device": ours[0].get("device")}
     return result | {"date": datetime.now(UTC).strftime("%Y-%m-%d")}
@@ -165,7 +200,9 @@ def pairs(work, config, results, operations) -> list[dict]:
     """Return a row for each peer, over the rounds in which both it and ours ended well."""
     rows = []
     for peer in (by for by in results if by != "lmjax"):
-        both = [(a[0], b[0]) for a, b in zip(results["lmjax"], results[peer], strict=True) if a and b]
+        both = [
+            (a[0], b[0]) for a, b in zip(results["lmjax"], results[peer], strict=True) if a and b
+        ]
         if both:
             rows.append(row(work, config, peer, *map(list, zip(*both, strict=True)), operations))
     return rows
@@ -173,7 +210,9 @@ def pairs(work, config, results, operations) -> list[dict]:
 
 def run(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) -> list[dict]:
     """Measure, handing all rows so far to `save` after every round."""
-    unknown = {*cfg.works} - {*WORKS, *OTHERS} | {*cfg.configs} - {*CONFIGS} | {*cfg.peers} - {*PEERS}
+    unknown = (
+        {*cfg.works} - {*WORKS, *OTHERS} | {*cfg.configs} - {*CONFIGS} | {*cfg.peers} - {*PEERS}
+    )
     if unknown:
         known = f"works {[*WORKS, *OTHERS]}, configs {[*CONFIGS]}, peers {[*PEERS]}"
         raise ValueError(f"training: unknown {sorted(unknown)}; there are {known}")
@@ -191,7 +230,10 @@ def run(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) -> 
         rooms = "from lmjax import analysis, cells, data, decoding, metrics, models, plot, train"
         for config, ours in {"package": "import lmjax", "rooms": rooms}.items():
             code = {"lmjax": ours, "jax": "import jax"}
-            cases["import", config] = {k: partial(child, "-c", IMPORT.format(v)) for k, v in code.items()}, None
+            cases["import", config] = (
+                {k: partial(child, "-c", IMPORT.format(v)) for k, v in code.items()},
+                None,
+            )
 
     rows: list[dict] = []
     with progress(cfg.rounds * sum(len(programs) for programs, _ in cases.values())) as advance:
@@ -202,7 +244,9 @@ def run(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) -> 
                 save(rows)
             for r in rows[done:]:
                 span = f"{r['low']:.2f} to {r['high']:.2f}"
-                console.print(f"{name:10} {config:7} {r['peer']:13} {r['ratio']:8.2f}  {span}", markup=False)
+                console.print(
+                    f"{name:10} {config:7} {r['peer']:13} {r['ratio']:8.2f}  {span}", markup=False
+                )
     if "gradient-map" in cfg.works:
         console.print("gradient-map ...")
         ways = ["--torch", "loop", "is_grads_batched"] if "torch" in peers and not on_gpu() else []
@@ -221,9 +265,19 @@ def table(rows: list[dict]) -> str:
     head += " | ours temp MB | peer temp MB | loss differs"
     lines = [f"| {head} |", "|" + "---|" * len(head.split("|"))]
     for r in rows:
-        cells = [r["work"], r["config"], r["peer"], f"{r['ratio']:.2f}", f"{r['low']:.2f} to {r['high']:.2f}"]
+        cells = [
+            r["work"],
+            r["config"],
+            r["peer"],
+            f"{r['ratio']:.2f}",
+            f"{r['low']:.2f} to {r['high']:.2f}",
+        ]
         cells += [cell(r[k] and r[k] * 1e3, ".1f") for k in ("seconds", "peer_seconds")]
-        cells += [cell(r["peak_fraction"], ".0%"), cell(r["peak_mb"], ".0f"), cell(r["peer_peak_mb"], ".0f")]
+        cells += [
+            cell(r["peak_fraction"], ".0%"),
+            cell(r["peak_mb"], ".0f"),
+            cell(r["peer_peak_mb"], ".0f"),
+        ]
         cells += [cell(r.get("temp_mb"), ".0f"), cell(r.get("peer_temp_mb"), ".0f")]
         lines.append(f"| {' | '.join([*cells, cell(r.get('loss_difference'), '.0e')])} |")
     note = "Ratio: the peer's time over ours in the same round, median; above 1, lmjax is faster."
@@ -245,14 +299,19 @@ def figure(rows: list[dict]):
                 index = peers.index(r["peer"])
                 error = [[r["ratio"] - r["low"]], [r["high"] - r["ratio"]]]
                 label = r["peer"] if r["peer"] not in ax.get_legend_handles_labels()[1] else None
-                style = {"color": colour(index) if index < 7 else ("0.4", "0.7")[index - 7], "fmt": "osD^vP*Xp"[index]}
+                style = {
+                    "color": colour(index) if index < 7 else ("0.4", "0.7")[index - 7],
+                    "fmt": "osD^vP*Xp"[index],
+                }
                 style |= {"linestyle": "", "capsize": 2, "elinewidth": 1}
                 ax.errorbar(r["ratio"], place + k, xerr=error, label=label, **style)
             place += len(here) + 1
         ax.axvline(1, color="0.3", linestyle="-", linewidth=1)
         ax.set(xscale="log", xlabel="time of the peer / time of lmjax", ylim=(place - 1, -1))
         ax.set_yticks(ticks, [" ".join(group) for group in groups])
-        ax.xaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50]))
+        ax.xaxis.set_major_locator(
+            FixedLocator([0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50])
+        )
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter("{x:g}")
         legend_above(ax)
@@ -268,14 +327,23 @@ def grow(cfg: Config, save: Callable[[list[dict]], None] = lambda rows: None) ->
             values = [first * 2**k for k in range(5)]
             work = "lm-10k" if name == "V" else "lstm"
             sizes = {str(v): base._replace(**{name: v}) for v in values}
-            programs = {v: partial(program, work, "lmjax", size, cfg.seconds) for v, size in sizes.items()}
+            programs = {
+                v: partial(program, work, "lmjax", size, cfg.seconds) for v, size in sizes.items()
+            }
             for results in interleaved(programs, cfg.rounds, partial(advance, f"growth in {name}")):
-                seconds = [[r["seconds"] for found in results[str(v)] for r in found] for v in values]
+                seconds = [
+                    [r["seconds"] for found in results[str(v)] for r in found] for v in values
+                ]
                 if not all(seconds):
                     continue
                 middle = np.array([np.median(s) for s in seconds])
                 exponent = float(np.polyfit(np.log(values), np.log(middle), 1)[0])
-                curve = {"size": name, "base": base._asdict(), "values": values, "seconds": middle.tolist()}
+                curve = {
+                    "size": name,
+                    "base": base._asdict(),
+                    "values": values,
+                    "seconds": middle.tolist(),
+                }
                 curves[done:] = [curve | {"seconds_by_round": seconds, "exponent": exponent}]
                 save(curves)
             for curve in curves[done:]:
@@ -303,7 +371,9 @@ def growth_figure(curves: list[dict]):
     return fig
 
 
-def main(cfg: Config = Config(), out: Path = Path("out/bench"), keep: bool = False, growth: bool = False) -> None:
+def main(
+    cfg: Config = Config(), out: Path = Path("out/bench"), keep: bool = False, growth: bool = False
+) -> None:
     """Measure, then write JSON, a table and a figure.
 
     Args:

@@ -56,7 +56,9 @@ class Work(NamedTuple):
 
 WORKS = {
     "lstm": Work("lstm"),
-    "gru": Work("gru", ("torch", "linen", "nnx", "equinox", "keras", "generic", "scan", "products")),
+    "gru": Work(
+        "gru", ("torch", "linen", "nnx", "equinox", "keras", "generic", "scan", "products")
+    ),
     "gru-before": Work("gru-before", ("haiku", "keras", "generic", "scan")),
     "rnn": Work("rnn", ("torch", "linen", "nnx", "keras", "generic", "scan", "products")),
     "lm-10k": Work("lstm", LIBRARIES, 10_000),
@@ -121,7 +123,10 @@ def problem(work: Work, size: Size) -> Problem:
     rng, n = np.random.default_rng(0), size.H
     uniform = lambda *shape: rng.uniform(-1, 1, shape).astype(np.float32) * np.float32(n**-0.5)
     columns, zeros = n * len(BLOCKS[work.cell]), np.zeros(n, np.float32)
-    layers = [Layer(uniform(n, columns), uniform(n, columns), uniform(columns), zeros) for _ in range(size.layers)]
+    layers = [
+        Layer(uniform(n, columns), uniform(n, columns), uniform(columns), zeros)
+        for _ in range(size.layers)
+    ]
     vocab = size.V or work.vocab
     if not vocab:
         xs, targets = rng.normal(size=(2, size.T, size.B, n)).astype(np.float32)
@@ -157,9 +162,13 @@ def linen(cell, layer):
     if cell == "rnn":
         params = {"i": {"kernel": w_x["h"], "bias": b["h"]}, "h": {"kernel": w_h["h"]}}
     elif cell == "lstm":
-        params = {f"i{k}": {"kernel": w_x[k]} for k in w_x} | {f"h{k}": {"kernel": w_h[k], "bias": b[k]} for k in w_h}
+        params = {f"i{k}": {"kernel": w_x[k]} for k in w_x} | {
+            f"h{k}": {"kernel": w_h[k], "bias": b[k]} for k in w_h
+        }
     else:
-        params = {f"i{k}": {"kernel": w_x[k], "bias": b[k]} for k in w_x} | {f"h{k}": {"kernel": w_h[k]} for k in w_h}
+        params = {f"i{k}": {"kernel": w_x[k], "bias": b[k]} for k in w_x} | {
+            f"h{k}": {"kernel": w_h[k]} for k in w_h
+        }
         params["hn"]["bias"] = layer.b_h
     module = nn.RNN(kind(n), time_major=True)
     return params, lambda params, xs: module.apply({"params": {"cell": params}}, xs)
@@ -187,7 +196,9 @@ def haiku(cell, layer):
 
     n = layer.b_h.size
     core = {"lstm": hk.LSTM, "gru-before": hk.GRU}[cell]
-    run = lambda xs: hk.dynamic_unroll(core(n), xs, core(n, name="start").initial_state(xs.shape[1]))[0]
+    run = lambda xs: hk.dynamic_unroll(
+        core(n), xs, core(n, name="start").initial_state(xs.shape[1])
+    )[0]
     if cell == "lstm":
         w_x, w_h, b = (reorder(cell, w, "igfo") for w in layer[:3])
         b[2 * n : 3 * n] -= 1  # haiku adds it
@@ -261,7 +272,10 @@ def user_cell(kind: str, n: int):
         return tanh(linear(p, h, x))
 
     def gru(p, h, x):
-        (z_x, r_x, n_x), (z_h, r_h, n_h) = split(x @ p["w_x"] + p["b"], 3, -1), split(h @ p["w_h"], 3, -1)
+        (z_x, r_x, n_x), (z_h, r_h, n_h) = (
+            split(x @ p["w_x"] + p["b"], 3, -1),
+            split(h @ p["w_h"], 3, -1),
+        )
         z = sigmoid(z_x + z_h)
         return (1 - z) * h + z * tanh(n_x + sigmoid(r_x + r_h) * (n_h + p["b_h"]))
 
@@ -272,14 +286,16 @@ def user_cell(kind: str, n: int):
 
     step = {"lstm": lstm, "rnn": rnn, "gru": gru, "gru-before": gru_before}[kind]
     if kind == "lstm":
-        return Cell(None, lambda *args: (zeros(*args),) * 2, step, read=lambda params, state: state[0])
+        return Cell(
+            None, lambda *args: (zeros(*args),) * 2, step, read=lambda params, state: state[0]
+        )
     return Cell(None, zeros, step)
 
 
 def our_cell(p: Problem, user: bool):
     """Return a cell of ours, or the user's, with the weights in it."""
     from lmjax import cells
-    from lmjax.maps import Linear
+    from lmjax.cells import Linear
 
     n = p.layers[0].b_h.size
     if user:
@@ -296,19 +312,30 @@ def our_cell(p: Problem, user: bool):
         params = [Linear(*layer[:3]) for layer in p.layers]
         if p.cell == "gru":  # its blocks lie [n z r] in w_x, [n z r n'] in b
             turned = lambda w: np.roll(w, n, axis=-1)
-            params = [Linear(turned(w_x), w_h, np.concatenate([turned(b), b_h])) for w_x, w_h, b, b_h in p.layers]
-    return (cell, params[0]) if len(params) == 1 else (cells.stack(*[cell] * len(params)), tuple(params))
+            params = [
+                Linear(turned(w_x), w_h, np.concatenate([turned(b), b_h]))
+                for w_x, w_h, b, b_h in p.layers
+            ]
+    return (
+        (cell, params[0])
+        if len(params) == 1
+        else (cells.stack(*[cell] * len(params)), tuple(params))
+    )
 
 
 def recurrence(by: str, p: Problem):
     """Return `(cell, weights, apply)` of a JAX library: ys = apply(weights, xs), and our cell where it is one."""
     if by in ("lmjax", "generic", "scan"):
-        from lmjax.cell import scan, unroll
+        from lmjax.unroll import scan, unroll
 
         cell, weights = our_cell(p, user=by == "generic")
         run = scan if by == "scan" else unroll
         start = lambda params, xs: cell.initial_state(params, xs.shape[1:-1])
-        return cell, weights, lambda params, xs: cell.read(params, run(cell, params, start(params, xs), xs)[1])
+        return (
+            cell,
+            weights,
+            lambda params, xs: cell.read(params, run(cell, params, start(params, xs), xs)[1]),
+        )
 
     layers = [globals()[by](p.cell, layer) for layer in p.layers]
 
@@ -329,7 +356,9 @@ def jax_loss(by: str, p: Problem):
     from lmjax import heads, models
 
     cell, weights, apply = recurrence(by, p)
-    xs, targets, tokens = (np.swapaxes(a, 0, 1) if by == "keras" and a is not None else a for a in p[2:5])
+    xs, targets, tokens = (
+        np.swapaxes(a, 0, 1) if by == "keras" and a is not None else a for a in p[2:5]
+    )
     count = p.targets.shape[0] * p.targets.shape[1]
     if tokens is None:
         loss = lambda variables, targets: jnp.sum((apply(*variables) - targets) ** 2) / count
@@ -339,7 +368,9 @@ def jax_loss(by: str, p: Problem):
         cell = cell._replace(init=lambda key: weights)
         head = getattr(heads, p.head)(p.w.shape[1], len(p.b)) if p.head else None
         lm = models.recurrent(cell, vocab_size=len(p.b), head=head)
-        params = models.Params(p.embed, weights, head.init(jax.random.key(0)) if head else heads.Softmax(p.w, p.b))
+        params = models.Params(
+            p.embed, weights, head.init(jax.random.key(0)) if head else heads.Softmax(p.w, p.b)
+        )
 
         def loss(variables, data):
             (params,) = variables
@@ -389,7 +420,10 @@ def compile_timed(f, *args):
     begin = time.perf_counter()
     compiled = f.lower(*args).compile()
     seconds = time.perf_counter() - begin
-    return compiled, {"compile_seconds": seconds, "temp_mb": compiled.memory_analysis().temp_size_in_bytes / 2**20}
+    return compiled, {
+        "compile_seconds": seconds,
+        "temp_mb": compiled.memory_analysis().temp_size_in_bytes / 2**20,
+    }
 
 
 def products_step(p: Problem):
@@ -401,31 +435,38 @@ def products_step(p: Problem):
     import jax.numpy as jnp
     from jax import lax
 
-    from lmjax import maps
-
-    (length, lanes, n), k = p.xs.shape, len(BLOCKS[p.cell])
+    (length, batch_size, n), k = p.xs.shape, len(BLOCKS[p.cell])
 
     def layer(w_x, w_h, xs, hs, dz):
-        few, rows = w_h.size < maps.FEW, xs.reshape(-1, n)
-        turn = lambda a: lax.optimization_barrier(a.T) if few else a.T
-        parts = [lanes // 2, lanes - lanes // 2] if few else [lanes]
-        both = few and maps.beside(parts[0])
-        times_w = maps.times(w_h, left=w_h.size >= maps.MANY, side_by_side=both)
-        times_w_turned = maps.times(w_h.T, left=not few, side_by_side=both)
-        forward = lambda t, hs: [times_w(h)[:, :n] for h in hs]
-        backward = lambda t, dzs: [lax.dynamic_update_slice(dz, times_w_turned(dz), (0, 0)) for dz in dzs]
+        turned = lax.optimization_barrier(w_h.T)
+        rows = xs.reshape(-1, n)
+
+        def forward(t, h):
+            return (xs[t] @ w_x)[:, :n] + (h @ w_h)[:, :n]
+
+        def backward(t, dz):
+            return lax.dynamic_update_slice(dz, dz @ turned, (0, 0))
+
         loops = [
-            lax.fori_loop(0, length, turn_of, [jnp.full((m, width), m, jnp.float32) for m in parts])
-            for turn_of, width in ((forward, n), (backward, k * n))
+            lax.fori_loop(0, length, body, jnp.full((batch_size, width), 1.0))
+            for body, width in ((forward, n), (backward, k * n))
         ]
-        return loops, rows @ w_x, turn(rows) @ dz, turn(hs.reshape(-1, n)) @ dz, dz @ w_x.T
+        return loops, rows.T @ dz, hs.reshape(-1, n).T @ dz, dz @ w_x.T
 
     def arrays(layer):
         """Return inputs, states and dL/dz of a layer, no two alike: equal products would be made once."""
-        return p.xs + 2 * layer, p.xs + 2 * layer + 1, np.full((length * lanes, k * n), layer, np.float32)
+        return (
+            p.xs + 2 * layer,
+            p.xs + 2 * layer + 1,
+            np.full((length * batch_size, k * n), layer, np.float32),
+        )
 
-    args = jax.tree.map(jnp.array, [(*weights[:2], *arrays(i)) for i, weights in enumerate(p.layers)])
-    compiled, about = compile_timed(jax.jit(lambda args: [layer(*of_layer) for of_layer in args]), args)
+    args = jax.tree.map(
+        jnp.array, [(*weights[:2], *arrays(i)) for i, weights in enumerate(p.layers)]
+    )
+    compiled, about = compile_timed(
+        jax.jit(lambda args: [layer(*of_layer) for of_layer in args]), args
+    )
     return lambda: jax.block_until_ready(compiled(args)) and float("nan"), about
 
 
@@ -442,15 +483,24 @@ def torch_step(p: Problem):
         torch.set_default_device("cuda")
         torch.set_float32_matmul_precision("high")  # as JAX multiplies there by default: in TF32
     tensor = lambda a: torch.from_numpy(np.ascontiguousarray(a)).to(torch.get_default_device())
-    rnn = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell](n, n, len(p.layers))
+    rnn = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell](
+        n, n, len(p.layers)
+    )
     second = np.zeros(n * len(order), np.float32)
-    own = tensor(np.where(np.arange(second.size) >= 2 * n, 1, 0).astype(np.float32) * (cell == "gru"))
+    own = tensor(
+        np.where(np.arange(second.size) >= 2 * n, 1, 0).astype(np.float32) * (cell == "gru")
+    )
     with torch.no_grad():
         for k, layer in enumerate(p.layers):
             w_x, w_h, b = (reorder(cell, w, order) for w in layer[:3])
             if cell == "gru":
                 second[2 * n :] = layer.b_h
-            for name, value in {"weight_ih": w_x.T, "weight_hh": w_h.T, "bias_ih": b, "bias_hh": second}.items():
+            for name, value in {
+                "weight_ih": w_x.T,
+                "weight_hh": w_h.T,
+                "bias_ih": b,
+                "bias_hh": second,
+            }.items():
                 getattr(rnn, f"{name}_l{k}").copy_(tensor(value))
             getattr(rnn, f"bias_hh_l{k}").register_hook(lambda gradient: gradient * own)
     targets = tensor(p.targets)
@@ -467,7 +517,9 @@ def torch_step(p: Problem):
         out.load_state_dict({"weight": tensor(p.w), "bias": tensor(p.b)})
         logits = lambda: out(rnn(embed(tokens))[0])
         loss = lambda: torch.nn.functional.cross_entropy(logits().flatten(0, 1), targets.flatten())
-        optimizer = torch.optim.SGD([*embed.parameters(), *rnn.parameters(), *out.parameters()], lr=1.0)
+        optimizer = torch.optim.SGD(
+            [*embed.parameters(), *rnn.parameters(), *out.parameters()], lr=1.0
+        )
 
     def step():
         optimizer.zero_grad()
@@ -514,7 +566,9 @@ def measure(step: Callable[[], Any], seconds: float) -> dict:
     """Time the median step, after three that warm up and whose losses are kept."""
     before = None
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # else the first step would fill what the compiler left free
+        ctypes.CDLL(None).malloc_trim(
+            0
+        )  # else the first step would fill what the compiler left free
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of what came before
         before = resident("VmRSS")
     losses, times = [], []
@@ -526,7 +580,12 @@ def measure(step: Callable[[], Any], seconds: float) -> dict:
         else:
             times.append(time.perf_counter() - begin)
     peak = None if before is None else resident("VmHWM") - before
-    return {"seconds": float(np.median(times)), "steps": len(times), "losses": losses, "peak_mb": peak}
+    return {
+        "seconds": float(np.median(times)),
+        "steps": len(times),
+        "losses": losses,
+        "peak_mb": peak,
+    }
 
 
 def main(task: dict) -> dict:

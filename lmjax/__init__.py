@@ -14,7 +14,9 @@ __all__ = [
     "metrics",
     "models",
     "plot",
+    "testing",
     "train",
+    "unroll",
 ]
 
 

@@ -24,7 +24,9 @@ def partition(tree):
 
 def combine(some, others):
     """Fill the places of a pytree that hold None with what others hold there: undo `partition`."""
-    return jax.tree.map(lambda a, b: b if a is None else a, some, others, is_leaf=lambda a: a is None)
+    return jax.tree.map(
+        lambda a, b: b if a is None else a, some, others, is_leaf=lambda a: a is None
+    )
 
 
 def add(a, b):

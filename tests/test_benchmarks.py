@@ -35,9 +35,22 @@ def test_rows_compare_the_same_work_with_linen(training):
     saved = []
     cfg = training.Config(("lstm", "import"), ("tiny",), ("linen",), rounds=1, seconds=0.01)
     rows = training.run(cfg, saved.append)
-    assert [(r["work"], r["peer"]) for r in rows] == [("lstm", "flax linen"), ("import", "jax"), ("import", "jax")]
+    assert [(r["work"], r["peer"]) for r in rows] == [
+        ("lstm", "flax linen"),
+        ("import", "jax"),
+        ("import", "jax"),
+    ]
     for r in rows:
-        assert {"work", "config", "peer", "ratio", "low", "high", "peak_fraction", "peak_mb"} <= r.keys()
+        assert {
+            "work",
+            "config",
+            "peer",
+            "ratio",
+            "low",
+            "high",
+            "peak_fraction",
+            "peak_mb",
+        } <= r.keys()
         np.testing.assert_allclose(r["ratio"], r["peer_seconds"] / r["seconds"])
         assert r["low"] <= r["ratio"] <= r["high"]
     assert 0 < rows[0]["peak_fraction"] < 1
@@ -55,11 +68,15 @@ def test_an_unknown_name_is_refused(training):
 def test_operations_are_those_of_the_matrix_products(training):
     size = training.Size(B=2, T=3, H=4, layers=2)
     assert training.flops(training.WORKS["lstm"], size) == 3 * 2 * (2 * 3) * 2 * (4 + 4) * 16
-    assert training.flops(training.WORKS["lm-10k"], size._replace(V=7)) == 3 * 2 * 6 * (2 * 8 * 16 + 4 * 7)
+    assert training.flops(training.WORKS["lm-10k"], size._replace(V=7)) == 3 * 2 * 6 * (
+        2 * 8 * 16 + 4 * 7
+    )
 
 
 def test_growth_finds_the_exponent(training, monkeypatch, tmp_path):
-    took = lambda work, by, size, seconds: [{"seconds": 1e-9 * size.T * size.H**2 * size.layers * (size.V or 1) ** 0.5}]
+    took = lambda work, by, size, seconds: [
+        {"seconds": 1e-9 * size.T * size.H**2 * size.layers * (size.V or 1) ** 0.5}
+    ]
     monkeypatch.setattr(training, "program", took)
     training.main(training.Config(rounds=2), tmp_path, growth=True)
     curves = json.loads((tmp_path / "growth.json").read_text())
@@ -70,7 +87,11 @@ def test_growth_finds_the_exponent(training, monkeypatch, tmp_path):
 
 
 def test_every_instant_of_a_step_is_counted_once(cycles, monkeypatch, tmp_path):
-    turn = lambda t: [(t, t + 3, "ynn_fusion"), (t + 1, t + 4, "dot.1"), (t + 3, t + 5, "tanh_fusion")]  # of 7 ms
+    turn = lambda t: [
+        (t, t + 3, "ynn_fusion"),
+        (t + 1, t + 4, "dot.1"),
+        (t + 3, t + 5, "tanh_fusion"),
+    ]  # of 7 ms
     forward = [event for t in (10, 17) for event in turn(t)]
     backward = [(a + 20, b + 20, name + "0") for a, b, name in forward]
     events = [(0, 8, "ynn_fusion.7"), *forward, *backward, (47, 50, "copy")]
@@ -82,6 +103,8 @@ def test_every_instant_of_a_step_is_counted_once(cycles, monkeypatch, tmp_path):
     found = {r["loop"]: [r[kind] for kind in cycles.KINDS] for r in rows}
     loop = [8, 1, 2]  # from the first product to the end of the last
     assert found == {"forward 1": loop, "backward 1": loop, "rest": [8, 5, 15]}
-    assert rows[0]["cores"] == rows[1]["cores"] == pytest.approx((4 * 3 + 3) / 11)  # what runs in 11 ms
+    assert (
+        rows[0]["cores"] == rows[1]["cores"] == pytest.approx((4 * 3 + 3) / 11)
+    )  # what runs in 11 ms
     assert (tmp_path / "cycles.png").stat().st_size > 1000
     plt.close("all")

@@ -13,11 +13,11 @@ import pytest
 import lmjax
 from lmjax import analysis, cells, data, models, train
 from lmjax.analysis.spectrum import _modes
-from lmjax.unroll import record, scan, unroll
 from lmjax.decoding.prompt import advance
 from lmjax.decoding.sampling import _sample
 from lmjax.metrics.perplexity import _score
 from lmjax.models import ngram
+from lmjax.unroll import record, scan, unroll
 
 T, B, N = 6, 2, 3
 CELLS = {
@@ -29,7 +29,12 @@ CELLS = {
     "diagonal": cells.diagonal(N, N),
     "stack": cells.stack(cells.lstm(N, N), cells.rnn(N, N)),
 }
-WAYS = {"plain": {}, "mask": {"mask": np.ones((T, B), bool)}, "reverse": {"reverse": True}, "segment": {"segment": 4}}
+WAYS = {
+    "plain": {},
+    "mask": {"mask": np.ones((T, B), bool)},
+    "reverse": {"reverse": True},
+    "segment": {"segment": 4},
+}
 LM = models.recurrent(cells.lstm(N, N), vocab_size=5)
 ADAM = train.optimizer(steps=9)
 
@@ -55,7 +60,9 @@ def on_cell(function, *, cell=cells.lstm(N, N), batch=(), **options):
 def with_loss(function, *more, **options):
     loss = lambda params, state, y: (jax.tree.leaves(state)[0] - y).sum()
     cell = cells.lstm(N, N)
-    return lambda params, state, xs: function(cell, params, state, xs, loss, xs, *more, **options), *problem(cell)
+    return lambda params, state, xs: function(
+        cell, params, state, xs, loss, xs, *more, **options
+    ), *problem(cell)
 
 
 def on_text(function, *, batch=(B,), **options):
@@ -83,20 +90,29 @@ ENTRIES = {  # name in the library -> (function, arguments)
     "scan": lambda: on_cell(scan),
     "record": lambda: on_cell(both_halves, batch=(B,)),
     "init_state": lambda: (lambda key: train.init_state(LM, ADAM, key, B), KEY),
-    "step": lambda: (partial(train.step, LM, ADAM, reset=0.1), train.init_state(LM, ADAM, KEY, B), BATCH),
+    "step": lambda: (
+        partial(train.step, LM, ADAM, reset=0.1),
+        train.init_state(LM, ADAM, KEY, B),
+        BATCH,
+    ),
     "_score": lambda: (*on_text(_score), BATCH),
     "advance": lambda: (*on_text(advance), IDS),
     "_sample": lambda: (*on_text(_sample, batch=(), **SAMPLING), KEY),
     "log_prob": lambda: on_ngram(ngram.log_prob),
     "matches": lambda: on_ngram(ngram.matches),
     "log_probs": lambda: on_ngram(ngram.log_probs),
-    "sample": lambda: on_tasks(data.tasks.adding(10), data.tasks.copy_memory(2), data.tasks.temporal_order(10)),
+    "sample": lambda: on_tasks(
+        data.tasks.adding(10), data.tasks.copy_memory(2), data.tasks.temporal_order(10)
+    ),
     "step_jacobians": lambda: on_cell(analysis.step_jacobians),
     "gate_values": lambda: on_cell(analysis.gate_values),
     "pascanu_bounds": lambda: on_cell(analysis.pascanu_bounds, cell=cells.rnn(N, N)),
     "lyapunov_spectrum": lambda: on_cell(analysis.lyapunov_spectrum, key=KEY),
     "jacobian_norm_probes": lambda: on_cell(analysis.jacobian_norm_probes, key=KEY, num_probes=2),
-    "jacobian_product_norms": lambda: (partial(analysis.jacobian_product_norms, max_lag=3), JACOBIANS),
+    "jacobian_product_norms": lambda: (
+        partial(analysis.jacobian_product_norms, max_lag=3),
+        JACOBIANS,
+    ),
     "product_log_singular_values": lambda: (analysis.product_log_singular_values, JACOBIANS),
     "state_gradients": lambda: with_loss(analysis.state_gradients),
     "state_gradient_map": lambda: with_loss(analysis.state_gradient_map),
@@ -105,7 +121,11 @@ ENTRIES = {  # name in the library -> (function, arguments)
     "state_gradient_band": lambda: with_loss(analysis.state_gradient_band, max_lag=2),
     "truncation_bias": lambda: with_loss(analysis.truncation_bias, (1, 3)),
     "bptt_contributions": lambda: with_loss(analysis.bptt_contributions),
-    "error_surface": lambda: (partial(analysis.error_surface, analysis.toy_error), jnp.ones(3), jnp.ones(2)),
+    "error_surface": lambda: (
+        partial(analysis.error_surface, analysis.toy_error),
+        jnp.ones(3),
+        jnp.ones(2),
+    ),
     "descend": lambda: (
         lambda theta: analysis.descend(analysis.toy_error, theta, optax.sgd(0.1), steps=2),
         jnp.ones(2),
@@ -127,7 +147,9 @@ def test_the_table_holds_every_compiled_function():
     found = set()
     for path in Path(lmjax.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.FunctionDef) and any("jax.jit" in ast.unparse(d) for d in node.decorator_list):
+            if isinstance(node, ast.FunctionDef) and any(
+                "jax.jit" in ast.unparse(d) for d in node.decorator_list
+            ):
                 found.add(node.name)
     assert found == set(ENTRIES)
 
@@ -138,7 +160,9 @@ def test_an_entry_point_lowers_for_every_platform(name):
     lower(platforms, ENTRIES[name])
 
 
-@pytest.mark.parametrize("name", ["_score", "_modes", *(name for name in ENTRIES if hasattr(analysis, name))])
+@pytest.mark.parametrize(
+    "name", ["_score", "_modes", *(name for name in ENTRIES if hasattr(analysis, name))]
+)
 def test_scores_and_diagnoses_multiply_in_full_precision(name):
     text = lower(("cuda",), ENTRIES[name]).as_text()
     products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]

@@ -98,7 +98,9 @@ def direct_gradients(loss, params, states, ys, mask=None):
 
     def at_t(state, y, valid):
         floats, others = partition(state)
-        value, pull = jax.vjp(lambda s: step_loss(loss)(params, combine(s, others), y, valid), floats)
+        value, pull = jax.vjp(
+            lambda s: step_loss(loss)(params, combine(s, others), y, valid), floats
+        )
         return value, pull(jnp.ones_like(value))[0]
 
     return jax.vmap(at_t)(states, ys, mask)

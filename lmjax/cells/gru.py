@@ -44,20 +44,22 @@ def gru(n_in: int, n: int, *, reset_after: bool = False, w_h=initial.orthogonal(
     check_sizes(n_in, n)
 
     def reset_before(params, h, x):
-        x = x + params.b
-        z, r = jnp.split(sigmoid(x[..., : 2 * n] + matmul(h, params.w_h[:, : 2 * n])), 2, -1)
-        return z, r, x[..., 2 * n :] + matmul(r * h, params.w_h[:, 2 * n :])
+        z_x, r_x, a_x = jnp.split(x + params.b, 3, -1)
+        z_h, r_h = jnp.split(matmul(h, params.w_h[:, : 2 * n]), 2, -1)
+        z, r = sigmoid(z_x + z_h), sigmoid(r_x + r_h)
+        return z, r, a_x + matmul(r * h, params.w_h[:, 2 * n :])
 
     def reset_afterwards(params, h, x):
-        x, from_h = x + params.b[: 3 * n], matmul(h, params.w_h)
-        z, r = jnp.split(sigmoid(x[..., n:] + from_h[..., : 2 * n]), 2, -1)
-        return z, r, x[..., :n] + r * (from_h[..., 2 * n :] + params.b[3 * n :])
+        a_x, z_x, r_x = jnp.split(x + params.b[: 3 * n], 3, -1)
+        z_h, r_h, a_h = jnp.split(matmul(h, params.w_h), 3, -1)
+        z, r = sigmoid(z_x + z_h), sigmoid(r_x + r_h)
+        return z, r, a_x + r * (a_h + params.b[3 * n :])
 
     blocks = reset_afterwards if reset_after else reset_before
 
     def step(params, h, x):
-        z, r, candidate = blocks(params, h, x)
-        return (1 - z) * h + z * jnp.tanh(candidate)
+        z, _, a = blocks(params, h, x)
+        return (1 - z) * h + z * jnp.tanh(a)
 
     def gates(params, h, x):
         z, r, _ = blocks(params, h, x)

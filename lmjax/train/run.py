@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-import lmjax.cells as cells
-import lmjax.heads as heads
-from lmjax.cell import Cell
+from lmjax.cells import CELLS, stack
 from lmjax.data import Vocabulary
-from lmjax.heads import Head
+from lmjax.heads import HEADS
 from lmjax.models import Dropout, LanguageModel, recurrent
 from lmjax.train import checkpoint
 from lmjax.train.loop import BEST
 
-__all__ = ["CELLS", "HEADS", "Model", "Trained", "build", "check_same", "describe", "load_run"]
-
-
-def irnn(n_in: int, n: int) -> Cell:
-    """Return the vanilla cell of rectified units that starts at the identity (Le et al., 2015)."""
-    return cells.rnn(n_in, n, activation=jax.nn.relu, w_h=cells.initial.identity())
-
-
-CELLS: dict[str, Callable[[int, int], Cell]] = {
-    "rnn": cells.rnn,
-    "irnn": irnn,
-    "lstm": cells.lstm,
-    "gru": cells.gru,
-    "mingru": cells.mingru,
-}
-HEADS: dict[str, Callable[[int, int], Head]] = {
-    "softmax": heads.softmax,
-    "tied": lambda n, vocab_size: heads.tied(vocab_size),
-    "adaptive": heads.adaptive,
-    "sampled": heads.sampled,
-}
+__all__ = ["Model", "Trained", "build", "check_same", "describe", "load_run"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +25,7 @@ class Model:
     """The shape of a recurrent language model."""
 
     cell: str = "lstm"
-    """Kind of cell: rnn (vanilla, tanh), irnn (relu, from the identity), lstm, gru or mingru."""
+    """Kind of cell, a name in `lmjax.cells.CELLS`: rnn, irnn, lstm, gru, mingru, ..."""
     hidden: int = 256
     """Size of the hidden vector."""
     embedding: int | None = None
@@ -55,7 +33,7 @@ class Model:
     layers: int = 1
     """Cells on top of each other."""
     head: str = "softmax"
-    """Output layer: softmax, tied (shares word vectors of the hidden size), adaptive or sampled."""
+    """Output layer, a name in `lmjax.heads.HEADS`: softmax, tied (to the word vectors), ..."""
     drop_input: float = 0.0
     """Dropout rate of word vectors."""
     drop_output: float = 0.0
@@ -100,7 +78,7 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
     make = CELLS[model.cell]
     stacked = [make(embedding if k == 0 else hidden, hidden) for k in range(layers)]
     return recurrent(
-        stacked[0] if layers == 1 else cells.stack(*stacked),
+        stacked[0] if layers == 1 else stack(*stacked),
         vocab_size=vocab_size,
         embedding_size=embedding,
         head=HEADS[model.head](hidden, vocab_size),

@@ -50,7 +50,7 @@ def choose(reverse, state, a, b):
 def solve(reverse, state, a, b):
     """Return all states, differentiated in reverse mode by the same recurrence run the other way.
 
-        dL/ds_{t-1} = a_t dL/ds_t + ct_{t-1},     dL/db_t = dL/ds_t,     dL/da_t = s_{t-1} dL/ds_t
+    dL/ds_{t-1} = a_t dL/ds_t + ct_{t-1},     dL/db_t = dL/ds_t,     dL/da_t = s_{t-1} dL/ds_t
     """
     return choose(reverse, state, a, b)
 

@@ -33,7 +33,9 @@ class Gradients(NamedTuple):
     params: Any  # dL/dtheta
     state: Any  # dL/ds_0
     inputs: Any  # dL/dinput_t   [T, ...]
-    states: Any  # dL/ds_t       [T, ...]   total: through s_t's own use and through all later states
+    states: (
+        Any  # dL/ds_t       [T, ...]   total: through s_t's own use and through all later states
+    )
 
 
 class Schedule(NamedTuple):

@@ -30,7 +30,8 @@ def transposed_once(constants):
     """
     is_matrix = [c.ndim == 2 for c in constants]
     held = [
-        lax.optimization_barrier(c.T) if it else c for c, it in zip(constants, is_matrix, strict=True)
+        lax.optimization_barrier(c.T) if it else c
+        for c, it in zip(constants, is_matrix, strict=True)
     ]
     return lambda: [c.T if it else c for c, it in zip(held, is_matrix, strict=True)]
 

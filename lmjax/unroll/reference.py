@@ -61,6 +61,7 @@ def masked(cell: Cell, xs, mask):
     """
     if mask is None:
         return cell, xs
+
     def step(params, state, at_t):
         x, valid = at_t
         return where(valid, cell.step(params, state, x), state)

@@ -85,7 +85,11 @@ def linearise(step: Callable, params, state, x) -> Linearised:
     """Trace a step and its derivative, and decide which residuals to keep."""
 
     def with_derivative(params, state, x):
-        (params, *_), (state, *_), (x, *_) = parts = partition(params), partition(state), partition(x)
+        (params, *_), (state, *_), (x, *_) = parts = (
+            partition(params),
+            partition(state),
+            partition(x),
+        )
         whole = lambda *floating: map(combine, floating, [others for _, others in parts])
         new_state = lambda *floating: partition(step(*whole(*floating)))
         new, linear, new_others = jax.linearize(new_state, params, state, x, has_aux=True)

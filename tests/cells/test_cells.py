@@ -9,8 +9,8 @@ import pytest
 from jax.nn import sigmoid
 
 from lmjax import analysis, cells
-from lmjax.unroll import unroll
 from lmjax.cells import Linear, LSTMState, initial
+from lmjax.unroll import unroll
 
 N_IN, N, T, B = 3, 4, 6, 2
 
@@ -23,7 +23,9 @@ def inputs(key):
 def random_like(key, tree):
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))
-    return jax.tree.unflatten(structure, [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)])
+    return jax.tree.unflatten(
+        structure, [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+    )
 
 
 def states(cell, params, xs):
@@ -48,7 +50,9 @@ def test_rnn_is_linens_simple_cell(key, inputs):
     variables = random_like(key, layer.init(key, jnp.zeros((B, N)), inputs[0]))
     p = variables["params"]
     params = Linear(p["i"]["kernel"], p["h"]["kernel"], p["i"]["bias"])
-    np.testing.assert_allclose(states(cells.rnn(N_IN, N), params, inputs), linen(layer, variables, inputs), rtol=1e-12)
+    np.testing.assert_allclose(
+        states(cells.rnn(N_IN, N), params, inputs), linen(layer, variables, inputs), rtol=1e-12
+    )
 
 
 def test_lstm_is_linens(key, inputs):
@@ -70,7 +74,9 @@ def test_gru_reset_after_is_linens(key, inputs):
     i, h = ["in", "iz", "ir"], ["hz", "hr", "hn"]
     params = Linear(columns(p, i), columns(p, h), columns(p, [*i, "hn"], "bias"))
     cell = cells.gru(N_IN, N, reset_after=True)
-    np.testing.assert_allclose(states(cell, params, inputs), linen(layer, variables, inputs), rtol=1e-12)
+    np.testing.assert_allclose(
+        states(cell, params, inputs), linen(layer, variables, inputs), rtol=1e-12
+    )
 
 
 def test_gru_is_the_lectures_equations(key, inputs):
@@ -146,7 +152,9 @@ def test_linear_cell_is_the_power_of_its_matrix(key):
 def test_stack_of_one_is_its_cell(key, inputs):
     cell = cells.gru(N_IN, N)
     params = cell.init(key)
-    chex.assert_trees_all_close(states(cells.stack(cell), (params,), inputs)[0], states(cell, params, inputs))
+    chex.assert_trees_all_close(
+        states(cells.stack(cell), (params,), inputs)[0], states(cell, params, inputs)
+    )
 
 
 def test_stack_steps_as_it_unrolls(key, inputs):
@@ -155,7 +163,9 @@ def test_stack_steps_as_it_unrolls(key, inputs):
     state = cell.initial_state(params, (B,))
     for x in inputs:
         state = cell.step(params, state, cell.encode(params, x))
-    chex.assert_trees_all_close(unroll(cell, params, cell.initial_state(params, (B,)), inputs)[0], state, rtol=1e-12)
+    chex.assert_trees_all_close(
+        unroll(cell, params, cell.initial_state(params, (B,)), inputs)[0], state, rtol=1e-12
+    )
 
 
 def test_bidirectional_reads_each_sequence_from_its_own_ends(key, inputs):
@@ -174,7 +184,9 @@ def test_start_values(key):
     np.testing.assert_allclose(w @ w.T, np.eye(16), atol=1e-12)
     w = cells.rnn(N_IN, 16, w_h=initial.spectral(0.9)).init(key).w_h
     assert np.abs(np.linalg.eigvals(w)).max() == pytest.approx(0.9)
-    assert np.array_equal(cells.rnn(N_IN, 3, w_h=initial.identity(0.5)).init(key).w_h, 0.5 * np.eye(3))
+    assert np.array_equal(
+        cells.rnn(N_IN, 3, w_h=initial.identity(0.5)).init(key).w_h, 0.5 * np.eye(3)
+    )
     a = sigmoid(cells.diagonal(N_IN, 2000).init(key).logit)
     assert 0 < a.min() < a.max() < 1 and (a**2).mean() == pytest.approx(0.5, abs=0.02)
     assert cells.lstm(N_IN, 2, forget_bias=3.0).init(key).b.tolist() == [0, 0, 3, 3, 0, 0, 0, 0]
@@ -188,7 +200,9 @@ def test_equal_arguments_give_equal_cells():
 def test_half_precision_weights_keep_a_single_precision_state(key):
     cell = cells.lstm(N_IN, N)
     params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), cell.init(key))
-    final, _ = unroll(cell, params, cell.initial_state(params, (B,)), jnp.ones((T, B, N_IN), jnp.bfloat16))
+    final, _ = unroll(
+        cell, params, cell.initial_state(params, (B,)), jnp.ones((T, B, N_IN), jnp.bfloat16)
+    )
     assert final.h.dtype == jnp.float32
 
 

@@ -1,6 +1,5 @@
 """`unroll` against the plain scan, for every kind of cell and every way of running it."""
 
-import math
 import re
 from functools import partial
 
@@ -57,7 +56,9 @@ def problem(cell, key, length=T, batch=(B,)):
     """Parameters, a start state that is not zero, inputs."""
     k = jax.random.split(key, 3)
     params = cell.init(k[0])
-    noise = lambda x: 0.3 * jax.random.normal(k[1], x.shape) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+    noise = lambda x: (
+        0.3 * jax.random.normal(k[1], x.shape) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+    )
     return (
         params,
         jax.tree.map(noise, cell.initial_state(params, batch)),
@@ -69,7 +70,9 @@ def loss(run, cell, params, state, xs, **way):
     """A scalar in which every state has a weight of its own."""
     final, states = run(cell, params, state, xs, **way)
     weight = lambda x: jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape)
-    return sum((weight(x) * x).sum() for x in floats(states)) + sum((x**2).sum() for x in floats(final))
+    return sum((weight(x) * x).sum() for x in floats(states)) + sum(
+        (x**2).sum() for x in floats(final)
+    )
 
 
 def gradients(run, cell, params, state, xs, **way):
@@ -86,7 +89,10 @@ def test_states_and_gradients_equal_the_plain_scan(name, way, key):
     @jax.jit
     def everything(*args):
         runs = unroll, scan, partial(unroll, segment=3)
-        return [(run(cell, *args, **WAYS[way]), gradients(run, cell, *args, **WAYS[way])) for run in runs]
+        return [
+            (run(cell, *args, **WAYS[way]), gradients(run, cell, *args, **WAYS[way]))
+            for run in runs
+        ]
 
     ours, plain, segmented = everything(*problem(cell, key))
     chex.assert_trees_all_close(ours, plain, rtol=1e-12, atol=1e-12)
@@ -97,15 +103,25 @@ STEPS = {  # of a user's cell
     "plain": lambda p, h, x: jnp.tanh(h @ p["w"] + x),
     "jitted": lambda p, h, x: jax.nn.silu(jnp.where(x > 0, h @ p["w"], h) + jax.nn.relu(x)),
     "product of a product": lambda p, h, x: jnp.tanh(jnp.tanh(h @ p["w"]) @ p["w"] + x),
-    "gate before the product": lambda p, h, x: jnp.tanh((jax.nn.sigmoid(x + h @ p["w"]) * h) @ p["w"]) + p["d"] * h,
-    "two products": lambda p, h, x: h - jax.nn.sigmoid(h @ p["w"] + x) * jnp.tanh(h @ p["w"].T + p["d"]),
-    "a part of the state": lambda p, h, x: jnp.concatenate([h[:, 1:] @ p["w"][1:, :2], jnp.sin(x[:, 2:])], 1),
+    "gate before the product": lambda p, h, x: (
+        jnp.tanh((jax.nn.sigmoid(x + h @ p["w"]) * h) @ p["w"]) + p["d"] * h
+    ),
+    "two products": lambda p, h, x: (
+        h - jax.nn.sigmoid(h @ p["w"] + x) * jnp.tanh(h @ p["w"].T + p["d"])
+    ),
+    "a part of the state": lambda p, h, x: jnp.concatenate(
+        [h[:, 1:] @ p["w"][1:, :2], jnp.sin(x[:, 2:])], 1
+    ),
     "weights squared": lambda p, h, x: jnp.tanh(h @ (p["w"] @ p["w"]) + x * p["d"]),
     "twice the weights": lambda p, h, x: jnp.tanh(h @ p["w"]) * (2 * p["d"]) * jnp.tanh(x),
     "layer norm": lambda p, h, x: jnp.tanh(jax.nn.standardize(h @ p["w"] + x, epsilon=1)),
     "words": lambda p, h, x: jnp.tanh(h @ p["w"] + p["w"][jnp.argmax(x, -1)]),
-    "heads": lambda p, h, x: jax.nn.softmax((h @ p["w"]).reshape(-1, N, 1) + x[:, None], 1).mean(-1),
-    "a matrix each": lambda p, h, x: jnp.tanh(jnp.einsum("bi,bij->bj", h @ p["w"], h[:, :, None] * x[:, None])),
+    "heads": lambda p, h, x: jax.nn.softmax((h @ p["w"]).reshape(-1, N, 1) + x[:, None], 1).mean(
+        -1
+    ),
+    "a matrix each": lambda p, h, x: jnp.tanh(
+        jnp.einsum("bi,bij->bj", h @ p["w"], h[:, :, None] * x[:, None])
+    ),
     # rows mixed, against the law of a cell: what `unroll` computes is right all the same
     "mean": lambda p, h, x: jnp.tanh((h - h.mean(0)) @ p["w"] + x),
     "other rows": lambda p, h, x: jnp.tanh(h[::-1] @ p["w"] + x),
@@ -115,11 +131,21 @@ STEPS = {  # of a user's cell
     "so far": lambda p, h, x: jnp.tanh(jnp.cumsum(h, 0) @ p["w"] + x),
     "chances of rows": lambda p, h, x: jax.nn.softmax(h @ p["w"] + x, 0),
     "number of rows": lambda p, h, x: jnp.tanh(h @ p["w"] / h.shape[0] + x),
-    "number of rows, jitted": lambda p, h, x: jnp.tanh(h @ p["w"] / jax.jit(lambda: 1.0 * h.shape[0])() + x),
-    "number of rows, counted": lambda p, h, x: jnp.tanh(h @ p["w"] / jax.jit(lambda: jnp.ones(len(h)).sum())() + x),
-    "which row": lambda p, h, x: jnp.tanh(h @ p["w"] + x + jnp.arange(N * h.shape[0]).reshape(-1, N)),
-    "noise": lambda p, h, x: jnp.tanh(h @ p["w"] + x + jax.random.normal(jax.random.key(0), h.shape)),
-    "as many rows as there are": lambda p, h, x: jnp.tanh(h @ p["w"] + x) * jnp.ones((int(h.shape[0]), N)),
+    "number of rows, jitted": lambda p, h, x: jnp.tanh(
+        h @ p["w"] / jax.jit(lambda: 1.0 * h.shape[0])() + x
+    ),
+    "number of rows, counted": lambda p, h, x: jnp.tanh(
+        h @ p["w"] / jax.jit(lambda: jnp.ones(len(h)).sum())() + x
+    ),
+    "which row": lambda p, h, x: jnp.tanh(
+        h @ p["w"] + x + jnp.arange(N * h.shape[0]).reshape(-1, N)
+    ),
+    "noise": lambda p, h, x: jnp.tanh(
+        h @ p["w"] + x + jax.random.normal(jax.random.key(0), h.shape)
+    ),
+    "as many rows as there are": lambda p, h, x: (
+        jnp.tanh(h @ p["w"] + x) * jnp.ones((int(h.shape[0]), N))
+    ),
     "no product": lambda p, h, x: jnp.tanh(p["d"] * h + x),
     "no state": lambda p, h, x: jnp.tanh(x @ p["w"]),
 }
@@ -139,7 +165,9 @@ def test_steps_of_every_kind(name, batch, way, key):
     chex.assert_trees_all_close(ours, plain, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("length", "batch"), [(1, (B,)), (T, ()), (1, ()), (T, (0,)), (T, (1,)), (T, (2, B))])
+@pytest.mark.parametrize(
+    ("length", "batch"), [(1, (B,)), (T, ()), (1, ()), (T, (0,)), (T, (1,)), (T, (2, B))]
+)
 def test_any_length_and_batch_shape(length, batch, key):
     args = CELLS["lstm"], *problem(CELLS["lstm"], key, length, batch)
     ours, plain = (jax.jit(partial(gradients, run, args[0]))(*args[1:]) for run in (unroll, scan))
@@ -151,7 +179,9 @@ def test_one_step_is_the_cell(name, key):
     cell = CELLS[name]
     params, state, xs = problem(cell, key, length=1)
     final, states = unroll(cell, params, state, xs)
-    chex.assert_trees_all_close(final, cell.step(params, state, cell.encode(params, xs[0])), rtol=1e-14)
+    chex.assert_trees_all_close(
+        final, cell.step(params, state, cell.encode(params, xs[0])), rtol=1e-14
+    )
     chex.assert_trees_all_equal(final, jax.tree.map(lambda x: x[0], states))
 
 
@@ -165,7 +195,9 @@ def test_padding_keeps_the_state_and_lets_nothing_through(key):
     short, _ = unroll(cell, params, state[1:2], xs[:3, 1:2])
     np.testing.assert_allclose(final[1], short[0], rtol=1e-14)
     clean = gradients(unroll, cell, params, state, xs, mask=MASK)
-    chex.assert_trees_all_close(gradients(unroll, cell, params, state, poisoned, mask=MASK), clean, rtol=1e-14)
+    chex.assert_trees_all_close(
+        gradients(unroll, cell, params, state, poisoned, mask=MASK), clean, rtol=1e-14
+    )
 
 
 def test_carried_state_continues_and_cuts_the_gradient(key):
@@ -185,18 +217,22 @@ def test_record_tells_the_gradient_of_every_state(name, key):
     def nudged(nudges):  # a zero added to every state: its gradient is dL/ds_t
         def step(params, state, at_t):
             x, nudge = at_t
-            return jax.tree.map(lambda s, e: s if e is None else s + e, cell.step(params, state, x), nudge)
+            return jax.tree.map(
+                lambda s, e: s if e is None else s + e, cell.step(params, state, x), nudge
+            )
 
-        nudged_cell = cell._replace(step=step, encode=lambda params, both: (cell.encode(params, both[0]), both[1]))
+        nudged_cell = cell._replace(
+            step=step, encode=lambda params, both: (cell.encode(params, both[0]), both[1])
+        )
         return loss(scan, nudged_cell, params, state, (xs, nudges), mask=MASK)
 
     (final, states), pullback = record(cell, params, state, xs, mask=MASK)
     inexact = lambda x: jnp.issubdtype(x.dtype, jnp.inexact)
     zeros = jax.tree.map(lambda s: jnp.zeros_like(s) if inexact(s) else None, states)
     expected = jax.grad(nudged)(zeros)
-    direct = jax.grad(lambda args: loss(lambda *_, **__: args, cell, params, state, xs), allow_int=True)(
-        (final, states)
-    )
+    direct = jax.grad(
+        lambda args: loss(lambda *_, **__: args, cell, params, state, xs), allow_int=True
+    )((final, states))
     found = pullback(*direct)
     # under the nudge a padded step's own nudge is dropped with the step; its state is the one before
     valid = jax.tree.map(lambda g: jnp.where(MASK[..., None], g, 0), floats(found.states))
@@ -214,8 +250,12 @@ def test_second_order(name, key):
         gradient = jax.grad(lambda p: loss(run, cell, p, state, xs))
         return lambda p: sum((g**2).sum() for g in jax.tree.leaves(gradient(p)))
 
-    chex.assert_trees_all_close(jax.grad(penalty(unroll))(params), jax.grad(penalty(scan))(params), rtol=1e-10)
-    hvp = lambda run: jax.jvp(jax.grad(lambda p: loss(run, cell, p, state, xs)), (params,), (params,))[1]
+    chex.assert_trees_all_close(
+        jax.grad(penalty(unroll))(params), jax.grad(penalty(scan))(params), rtol=1e-10
+    )
+    hvp = lambda run: jax.jvp(
+        jax.grad(lambda p: loss(run, cell, p, state, xs)), (params,), (params,)
+    )[1]
     chex.assert_trees_all_close(hvp(unroll), hvp(scan), rtol=1e-10)
 
 
@@ -238,13 +278,20 @@ def test_an_affine_recurrence_in_parallel_is_the_one_in_sequence(length, reverse
     @partial(jax.jit, static_argnums=0)
     def results(run, args):
         value = lambda args: jnp.sin(run(reverse, *args)).sum()
-        curvature = jax.grad(lambda args: sum((g**2).sum() for g in jax.tree.leaves(jax.grad(value)(args))))
+        curvature = jax.grad(
+            lambda args: sum((g**2).sum() for g in jax.tree.leaves(jax.grad(value)(args)))
+        )
         return run(reverse, *args), jax.grad(value)(args), curvature(args)
 
     k = jax.random.split(key, 3)
     a = jax.random.uniform(k[0], (length, B, N)).at[0, 0].set(0)
     args = jax.random.normal(k[1], (B, N)), a, jax.random.normal(k[2], (length, B, N))
-    chex.assert_trees_all_close(results(associative.in_parallel, args), results(associative.in_sequence, args), rtol=1e-12, atol=1e-12)
+    chex.assert_trees_all_close(
+        results(associative.in_parallel, args),
+        results(associative.in_sequence, args),
+        rtol=1e-12,
+        atol=1e-12,
+    )
 
 
 def test_what_an_accelerator_runs(key, monkeypatch):
@@ -260,18 +307,31 @@ def test_what_an_accelerator_runs(key, monkeypatch):
 
 @pytest.mark.parametrize("length", [0, B])
 def test_a_decay_without_batch_axes_is_every_sequences(length, key):
-    cell = Cell(init=None, initial_state=None, step=affine, encode=lambda p, xs: (jnp.outer(p[0, : len(xs)], p[1]), xs))
+    cell = Cell(
+        init=None,
+        initial_state=None,
+        step=affine,
+        encode=lambda p, xs: (jnp.outer(p[0, : len(xs)], p[1]), xs),
+    )
     k = jax.random.split(key, 3)
-    args = jax.random.normal(k[0], (2, N)), jax.random.normal(k[1], (B, N)), jax.random.normal(k[2], (length, B, N))
+    args = (
+        jax.random.normal(k[0], (2, N)),
+        jax.random.normal(k[1], (B, N)),
+        jax.random.normal(k[2], (length, B, N)),
+    )
     chex.assert_trees_all_close(unroll(cell, *args), scan(cell, *args), rtol=1e-12)
-    chex.assert_trees_all_close(gradients(unroll, cell, *args), gradients(scan, cell, *args), rtol=1e-12)
+    chex.assert_trees_all_close(
+        gradients(unroll, cell, *args), gradients(scan, cell, *args), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", ["rnn", "mingru"])
 def test_vmap_over_examples(name, key):
     cell = CELLS[name]
     params, state, xs = problem(cell, key)
-    each = lambda run: jax.vmap(lambda s, x: jax.grad(lambda p: loss(run, cell, p, s, x))(params), (0, 1))(state, xs)
+    each = lambda run: jax.vmap(
+        lambda s, x: jax.grad(lambda p: loss(run, cell, p, s, x))(params), (0, 1)
+    )(state, xs)
     chex.assert_trees_all_close(each(unroll), each(scan), rtol=1e-12, atol=1e-12)
 
 
@@ -280,7 +340,9 @@ def test_gradient_of_what_a_step_closes_over():
         cell = Cell(init=None, initial_state=None, step=lambda p, h, x: alpha * h + p * x)
         return run(cell, 2.0, jnp.zeros(3), jnp.ones((4, 3)))[1].sum()
 
-    assert jax.grad(lambda a: value(unroll, a))(0.5) == pytest.approx(float(jax.grad(lambda a: value(scan, a))(0.5)))
+    assert jax.grad(lambda a: value(unroll, a))(0.5) == pytest.approx(
+        float(jax.grad(lambda a: value(scan, a))(0.5))
+    )
 
 
 @pytest.mark.parametrize(
@@ -293,7 +355,8 @@ def test_steps_with_little_to_remember(step, length):
     cell = Cell(init=None, initial_state=None, step=step)
     state, xs = jnp.ones(2), jnp.ones((length, 2))
     found = [
-        jax.grad(lambda p, s, x, r=r: r(cell, p, s, x)[0].sum(), (0, 1, 2))(0.5, state, xs) for r in (unroll, scan)
+        jax.grad(lambda p, s, x, r=r: r(cell, p, s, x)[0].sum(), (0, 1, 2))(0.5, state, xs)
+        for r in (unroll, scan)
     ]
     chex.assert_trees_all_close(*found)
 
@@ -302,7 +365,9 @@ def test_a_state_of_integers_has_no_gradient():
     """A shift register: the state of an n-gram model."""
     shift = lambda p, s, x: jnp.concatenate([s[1:], x[None]])
     cell = Cell(init=None, initial_state=None, step=shift, read=lambda p, s: p[s].sum(-1))
-    value = lambda p: cell.read(p, unroll(cell, p, jnp.zeros(2, int), jnp.array([1, 2, 2]))[1]).sum()
+    value = lambda p: cell.read(
+        p, unroll(cell, p, jnp.zeros(2, int), jnp.array([1, 2, 2]))[1]
+    ).sum()
     assert jax.grad(value)(jnp.arange(3.0)).tolist() == [1, 2, 3]
 
 
@@ -347,7 +412,9 @@ def test_what_is_kept_of_a_step(key):
     steps = {
         "h": lambda w, h, x: jnp.tanh(h @ w[:, :N] + x),
         "h, c, i f o g, tanh(c)": lambda w, s, x: lstm(*split(s[0] @ w, 4, 1), s[1], x),
-        "h, z r, tanh": lambda w, h, x: gru(h, *split(sigmoid(h @ w[:, : 2 * N]), 2, 1), w[:, 2 * N : 3 * N], x),
+        "h, z r, tanh": lambda w, h, x: gru(
+            h, *split(sigmoid(h @ w[:, : 2 * N]), 2, 1), w[:, 2 * N : 3 * N], x
+        ),
     }
 
     def lstm(i, f, o, g, c, x):
@@ -357,11 +424,17 @@ def test_what_is_kept_of_a_step(key):
     def gru(h, z, r, w, x):
         return (1 - z) * h + z * jnp.tanh((r * h) @ w + x)
 
-    w, h, xs = jax.random.normal(key, (N, 4 * N)), jnp.zeros((B, N)), jax.random.normal(key, (T, B, N))
+    w, h, xs = (
+        jax.random.normal(key, (N, 4 * N)),
+        jnp.zeros((B, N)),
+        jax.random.normal(key, (T, B, N)),
+    )
     for (kept, step), count in zip(steps.items(), [2, 7, 4], strict=True):
         cell = Cell(init=None, initial_state=None, step=step)
         pullback = record(cell, w, (h, h) if "c" in kept else h, xs)[1]
-        sizes = [leaf.size / xs.size for leaf in jax.tree.leaves(pullback) if leaf.shape[:2] == (T, B)]
+        sizes = [
+            leaf.size / xs.size for leaf in jax.tree.leaves(pullback) if leaf.shape[:2] == (T, B)
+        ]
         assert sum(sizes) == count, (kept, sizes)
 
 
@@ -394,12 +467,17 @@ def test_products_keep_their_precision(key):
     """Weights in bfloat16 round no gradient of a state in float32; a precision that is asked for stays."""
     dot = partial(jnp.matmul, preferred_element_type=jnp.float32, precision="highest")
     step = lambda w, h, x: jnp.tanh(dot(h.astype(w.dtype), w) + x)
-    cell, w = Cell(init=None, initial_state=None, step=step), jax.random.normal(key, (N, N)).astype(jnp.bfloat16)
+    cell, w = (
+        Cell(init=None, initial_state=None, step=step),
+        jax.random.normal(key, (N, N)).astype(jnp.bfloat16),
+    )
     state, xs = jnp.zeros((B, N), jnp.float32), jax.random.normal(key, (T, B, N), jnp.float32)
     gradient = lambda run: jax.grad(lambda xs: jnp.sum(run(cell, w, state, xs)[1] ** 2))
     chex.assert_trees_all_close(gradient(unroll)(xs), gradient(scan)(xs), rtol=1e-5)
     text = str(jax.make_jaxpr(gradient(unroll))(xs))
-    assert text.count("dot_general[") == text.count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
+    assert text.count("dot_general[") == text.count(
+        "precision=(Precision.HIGHEST, Precision.HIGHEST)"
+    )
 
 
 def test_segments_bound_the_memory(key):
@@ -410,7 +488,13 @@ def test_segments_bound_the_memory(key):
 
     def temporary(segment):
         value = lambda p, s, x: unroll(cell, p, s, x, segment=segment)[0].h.sum()
-        return jax.jit(jax.grad(value)).lower(params, state, xs).compile().memory_analysis().temp_size_in_bytes
+        return (
+            jax.jit(jax.grad(value))
+            .lower(params, state, xs)
+            .compile()
+            .memory_analysis()
+            .temp_size_in_bytes
+        )
 
     assert temporary(64) < temporary(None) / 8
 
@@ -427,7 +511,10 @@ def test_recurrent_weights_are_found_by_name(key):
         ({"xs": jnp.ones(())}, "leading axis T"),
         ({"mask": jnp.ones(T + 1, bool)}, "leading axis T"),
         ({"segment": 0}, "segment must be at least 1, got 0"),
-        ({"state": jnp.zeros((B, N), jnp.float32)}, r"like the one it is given, float32\[3, 5\], got float64\[3, 5\]"),
+        (
+            {"state": jnp.zeros((B, N), jnp.float32)},
+            r"like the one it is given, float32\[3, 5\], got float64\[3, 5\]",
+        ),
     ],
 )
 def test_errors_name_the_argument(change, message, key):
