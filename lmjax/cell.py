@@ -2,8 +2,8 @@
 
     s_t = step(params, s_{t-1}, encode(params, xs)_t)        y_t = read(params, s_t)
 
-Everything in the library (training, scoring, generation, diagnosis) is written once, against `Cell`;
-`lmjax.unroll` runs one over time.
+Everything in the library (training, scoring, generation, diagnosis) is written once, against
+`Cell`; `lmjax.unroll` runs one over time.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def affine(params, state, x):
 
         s_t = a_t s_{t-1} + b_t,        (a_t, b_t) = encode(params, xs)_t,        entry by entry
 
-    The state is one array. `unroll` knows this step: it keeps nothing of it but the states, and where
-    there is an accelerator it needs about 2 log2 T steps, not T (`lax.associative_scan`).
+    The state is one array. `unroll` knows this step: it keeps nothing of it but the states, and
+    where there is an accelerator it needs about 2 log2 T steps, not T (`lax.associative_scan`).
 
     >>> from lmjax.unroll import unroll
     >>> import jax.numpy as jnp
@@ -47,9 +47,9 @@ class Cell(NamedTuple):
 
     The law: **a batch is its rows.** All functions broadcast over leading axes, so that one cell
     serves a state `[n]` and a batch of states `[B, n]`, and a batch may be cut anywhere: over
-    processors, over devices, over the steps of gradient accumulation. A cell that mixes rows
-    (statistics over the batch, one noise for all) breaks it. `encode` likewise treats each time step
-    by itself. `lmjax.testing.check_cell` tells whether a cell keeps these laws.
+    devices, or over the steps of gradient accumulation. A cell that mixes rows (statistics over
+    the batch, one noise for all) breaks it. `encode` likewise treats each time step by itself, and
+    may be called for one step. `lmjax.testing.check_cell` tells whether a cell keeps these laws.
 
     A state is any pytree of arrays; `step` returns it and nothing else. A parameter named `w_h` is
     taken for the recurrent matrix (see `recurrent_weights`).

@@ -35,7 +35,7 @@ def add(a, b):
 
 
 def where(mask, tree, other):
-    """Return the first pytree where `mask` and the other elsewhere, along the leading axes that the mask has."""
+    """Return the first pytree where `mask`, the other elsewhere; a mask has leading axes."""
 
     def choose(x, y):
         return jnp.where(mask.reshape(mask.shape + (1,) * (jnp.ndim(x) - mask.ndim)), x, y)

@@ -40,3 +40,22 @@ def test_import_is_cheap_and_rooms_come_when_asked_for():
     assert {"cells", "plot", "__version__"} <= set(dir(lmjax))
     with pytest.raises(AttributeError, match="no attribute 'cell_zoo'"):
         lmjax.cell_zoo  # noqa: B018
+
+
+def test_cells_need_no_primitive_by_name():
+    """A later JAX may rename or drop any of them: no module of ours asks for one when it starts."""
+    program = """
+import sys
+import jax.extend.core.primitives as primitives
+import flax, optax  # whatever they need is there
+names = [name for name in vars(primitives) if name.endswith("_p")]
+assert len(names) > 100
+for name in names:
+    kept = getattr(primitives, name)
+    delattr(primitives, name)
+    for module in [m for m in sys.modules if m.partition(".")[0] == "lmjax"]:
+        del sys.modules[module]
+    import lmjax.cells
+    setattr(primitives, name, kept)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,4 +1,4 @@
-"""Every compiled entry point lowers for CPU, CUDA and TPU; nothing is run, so no such device is needed."""
+"""Every compiled entry point lowers for CPU, CUDA and TPU; nothing is run on such a device."""
 
 import ast
 from functools import partial

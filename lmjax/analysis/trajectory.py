@@ -1,4 +1,4 @@
-"""One run of a cell with the derivative of every step, as the backward pass through time keeps it."""
+"""One run of a cell with every step's derivative, as the backward pass through time keeps it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Trajectory", "direct_gradients", "step_loss", "trajectory"]
 
 
 class Trajectory(NamedTuple):
-    """The steps s_t = step(params, s_{t-1}, input_t, valid_t) of one run; a padded step is the identity."""
+    """The steps s_t = step(params, s_{t-1}, input_t, valid_t) of a run; padding is the identity."""
 
     step: Callable  # params, state, input, valid -> state
     derivative: Callable  # what `steps` holds at t -> (dparams, ds_{t-1}, dinput_t) -> ds_t
@@ -53,7 +53,7 @@ def trajectory(cell, params, state, xs, mask=None) -> Trajectory:
         return with_mask.step(params, state, x if mask is None else (x, valid))
 
     def derivative(residuals):
-        linear = linearised.linear_map(constants, residuals)
+        linear = linearised.derivative(constants, residuals)
         if mask is None:
             return linear
         return lambda dparams, ds, dx: linear(dparams, ds, (dx, None))
@@ -80,7 +80,8 @@ def step_loss(loss):
         value = jnp.asarray(loss(params, state, y))
         if value.ndim < valid.ndim:
             raise ValueError(
-                f"loss: with a mask [T, B] it must give one number a sequence, {valid.shape}, got shape {value.shape}"
+                "loss: with a mask [T, B] it must give one number a sequence, "
+                f"{valid.shape}, got shape {value.shape}"
             )
         return where(valid, value, 0)
 
@@ -90,7 +91,8 @@ def step_loss(loss):
 def direct_gradients(loss, params, states, ys, mask=None):
     """Return l_t = loss(params, s_t, y_t) and dl_t/ds_t of every step.
 
-    The loss may give one number a sequence (`[B]`): its shape says which axes of a state are batch axes.
+    The loss may give one number a sequence (`[B]`): its shape says which axes of a state are
+    batch axes.
 
     Returns:
         `(losses [T, ...], dl_t/ds_t [T, ...] in the floating leaves of the state)`.

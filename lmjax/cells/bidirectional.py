@@ -12,8 +12,8 @@ __all__ = ["bidirectional"]
 def bidirectional(forward: Cell, backward: Cell, params, xs, *, mask=None) -> jax.Array:
     """Encode a sequence from both ends: h_t = [forward h_t; backward h_t].
 
-    An output depends on inputs after it, so this is an encoder, not a `Cell`, and no language model.
-    With a mask the backward cell starts at each sequence's own end.
+    An output depends on inputs after it, so this is an encoder, not a `Cell`, and no language
+    model. With a mask the backward cell starts at each sequence's own end.
 
     Args:
         forward: the cell that runs from t = 1 to T.

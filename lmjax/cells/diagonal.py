@@ -24,7 +24,7 @@ class Diagonal(NamedTuple):
 
 @cache
 def diagonal(n_in: int, n: int) -> Cell:
-    """Return the diagonal linear network: each unit is a leaky integrator with a decay that it learns.
+    """Return the diagonal linear network: every unit a leaky integrator that learns its decay.
 
         h_t = a h_{t-1} + x_t W_x + b,    a = sigmoid(logit) in (0, 1)^n
 

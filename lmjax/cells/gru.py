@@ -26,8 +26,9 @@ def gru(n_in: int, n: int, *, reset_after: bool = False, w_h=initial.orthogonal(
     Args:
         n_in: size of x_t.
         n: size of h_t.
-        reset_after: take r (h_{t-1} W_h~ + b_h) in place of (r h_{t-1}) W_h~, as cuDNN and PyTorch do
-            (there with z and 1 - z exchanged). `params.w_x` then holds [h~ z r], `params.b` [h~ z r b_h].
+        reset_after: take r (h_{t-1} W_h~ + b_h) in place of (r h_{t-1}) W_h~, as cuDNN and PyTorch
+            do (there with z and 1 - z exchanged). `params.w_x` then holds [h~ z r], `params.b`
+            [h~ z r b_h].
         w_h: initialiser of each block of W_h.
 
     Raises:

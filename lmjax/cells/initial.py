@@ -28,7 +28,7 @@ def identity(scale: float = 1.0):
 
 @cache
 def spectral(radius: float):
-    """Return a Gaussian matrix scaled so that its largest eigenvalue has modulus `radius`; not on TPU.
+    """Return a Gaussian matrix whose largest eigenvalue has modulus `radius`; not on TPU.
 
     >>> w = spectral(0.5)(jax.random.key(0), 8)
     >>> round(float(jnp.abs(jnp.linalg.eigvals(w)).max()), 4)

@@ -25,7 +25,7 @@ def init_linear(key, n_in: int, n: int, *, blocks: int, w_h, biases=None) -> Lin
         n: size of the hidden vector.
         blocks: k.
         w_h: initialiser of a block of W_h, see `lmjax.cells.initial`.
-        biases: value of each block's bias, zero if not given; there may be more of them than blocks.
+        biases: of each block, zero if not given; there may be more of them than blocks.
     """
     key_x, key_h = jax.random.split(key)
     recurrent = [w_h(key, n) for key in jax.random.split(key_h, blocks)]

@@ -33,8 +33,8 @@ def lstm(n_in: int, n: int, *, forget_bias: float = 1.0, w_h=initial.orthogonal(
     Args:
         n_in: size of x_t.
         n: size of h_t and c_t.
-        forget_bias: bias of the forget gate at the beginning; 1 lets the cell remember from the first
-            step.
+        forget_bias: bias of the forget gate at the beginning; 1 lets the cell remember from the
+            first step.
         w_h: initialiser of each block of W_h.
 
     Raises:

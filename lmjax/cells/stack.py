@@ -11,9 +11,10 @@ __all__ = ["stack"]
 
 @cache
 def stack(*cells: Cell) -> Cell:
-    """Put cells on top of each other: each reads out to the next, whose state moves in the same step.
+    """Put cells on top of each other: each reads out to the next, which moves in the same step.
 
-        s^1_t = step^1(s^1_{t-1}, x_t),    s^k_t = step^k(s^k_{t-1}, encode^k(read^{k-1}(s^{k-1}_t)))
+        s^1_t = step^1(s^1_{t-1}, x_t)
+        s^k_t = step^k(s^k_{t-1}, encode^k(read^{k-1}(s^{k-1}_t)))
 
     Parameters and state are tuples, one entry a layer. A stack of one computes what its cell does.
 

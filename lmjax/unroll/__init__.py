@@ -1,7 +1,8 @@
 """Running a cell over time, with an explicit backward pass.
 
-Read on in this order: `reference` (what a recurrence is), `backward` (its gradient), `residuals` (what
-is kept for it), then the special ways: `segments`, `associative`, and `cpu`, one backend's schedule.
+Read on in this order: `reference` (what a recurrence is), `backward` (its gradient), `residuals`
+(what is kept for it), then the special ways: `segments`, `associative`, and `cpu`, one backend's
+schedule.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def unroll(
     `step`, one GEMM of depth T B instead of T small ones that each update an accumulator).
 
     Differentiation: reverse mode, and reverse or forward mode over that (gradient of a gradient,
-    Hessian-vector products as `jvp` of `grad`). Forward mode straight through `unroll` is refused by
-    JAX (`custom_vjp`); use `scan`, which computes the same states, for that.
+    Hessian-vector products as `jvp` of `grad`). Forward mode straight through `unroll` is refused
+    by JAX (`custom_vjp`); use `scan`, which computes the same states, for that.
 
     It runs inside `jax.shard_map`, and under `jit` with a sharded batch: nothing in the loops is
     communicated.
@@ -59,8 +60,8 @@ def unroll(
         mask: bool `[T]` or `[T, B]`; where False the step is padding: the state passes unchanged,
             and whatever the input holds there (NaN included) has no effect on values or gradients.
         reverse: run from t = T down to 1; `states[t]` is still the state after input t.
-        segment: None to keep every step's residuals; a length k to keep the state at every k-th step
-            only and recompute each segment going backward.
+        segment: None to keep every step's residuals; a length k to keep the state at every k-th
+            step only and recompute each segment going backward.
 
     Returns:
         `(final, states)`: the last state, and all of them stacked, every leaf `[T, ...]`.
@@ -69,8 +70,8 @@ def unroll(
         ValueError: leaves of `xs` or `mask` disagree on T, `step` returns another kind of state, or
             `segment` is not positive.
 
-    References: Werbos (1988); Williams and Peng (1990) for truncation; Chen, Xu, Zhang and Guestrin
-    (2016) for segments.
+    References: Werbos (1988); Williams and Peng (1990) for truncation; Chen, Xu, Zhang and
+    Guestrin (2016) for segments.
     """
     check_arguments(cell, params, state, xs, mask)
     params, state, xs, mask = vary_alike((params, state, xs, mask))
@@ -94,7 +95,7 @@ def unroll(
 def record(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
     """Run a cell over time and keep its linearisation: the forward half of backpropagation.
 
-    Where `unroll` hands its backward pass to JAX, `record` hands it to the caller, dL/ds_t included.
+    Where `unroll` hands its backward pass to JAX, `record` hands it to the caller, with dL/ds_t.
     A `stack` is taken as one cell, so that dL/ds_t is with respect to the state as the next step
     sees it.
 

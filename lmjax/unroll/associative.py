@@ -1,4 +1,4 @@
-"""Cells that are affine in the state, s_t = a_t s_{t-1} + b_t: time run in parallel, in log T steps."""
+"""Cells affine in the state, s_t = a_t s_{t-1} + b_t: time in parallel, in log T steps."""
 
 from functools import partial
 
@@ -34,7 +34,7 @@ def in_sequence(reverse, state, a, b):
 
 
 def in_parallel(reverse, state, a, b):
-    """Return all states from compositions of the maps: (g after f)(s) = g_a f_a s + (g_a f_b + g_b)."""
+    """Return all states, by composing maps: (g after f)(s) = g_a f_a s + (g_a f_b + g_b)."""
     compose = lambda f, g: (g[0] * f[0], g[0] * f[1] + g[1])
     decay, states = lax.associative_scan(compose, (a, b), reverse=reverse)
     return decay * state + states

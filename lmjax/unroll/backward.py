@@ -1,7 +1,7 @@
 """The backward pass through time, for any cell.
 
     forward      s_t = step(params, s_{t-1}, x_t),  and the step's derivative at every t
-    backward     dL/ds_{t-1} = (ds_t/ds_{t-1})^T dL/ds_t + (direct use of s_{t-1}):  a scan in reverse
+    backward     dL/ds_{t-1} = (ds_t/ds_{t-1})^T dL/ds_t + direct use of s_{t-1}:  a reverse scan
     at the end   dL/dparams = sum_t (ds_t/dparams)^T dL/ds_t:  one contraction over all T
 
 Autodiff of a scan adds to dL/dparams at every step instead: T small products that each update an
@@ -33,9 +33,7 @@ class Gradients(NamedTuple):
     params: Any  # dL/dtheta
     state: Any  # dL/ds_0
     inputs: Any  # dL/dinput_t   [T, ...]
-    states: (
-        Any  # dL/ds_t       [T, ...]   total: through s_t's own use and through all later states
-    )
+    states: Any  # dL/ds_t   [T, ...]   through s_t's own use and through all later states
 
 
 class Schedule(NamedTuple):
@@ -66,7 +64,7 @@ def run_linearised(step: Callable, reverse: bool, params, state, inputs):
 
     Returns:
         `((final, states), linearised, constants, residuals)`: the derivative of step t is
-        `linearised.linear_map(constants, residuals[t])`.
+        `linearised.derivative(constants, residuals[t])`.
     """
     linearised = linearise(step, params, state, jax.tree.map(lambda x: x[0], inputs))
     constants = linearised.hoist(params)
@@ -98,7 +96,7 @@ def backpropagate(
     prepared = schedule.prepare(constants)
 
     def derivative(residuals):
-        return linearised.linear_map(prepared(), residuals)
+        return linearised.derivative(prepared(), residuals)
 
     def pull(residuals, ct):
         return jax.linear_transpose(derivative(residuals), *linearised.like)(ct)

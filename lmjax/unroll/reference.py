@@ -1,4 +1,4 @@
-"""What a recurrence is: `lax.scan` over `step`, differentiated by JAX alone. The oracle for `unroll`."""
+"""What a recurrence is: `lax.scan` over `step`, differentiated by JAX alone. The oracle."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def masked(cell: Cell, xs, mask):
 
         s_t = step(params, s_{t-1}, input_t)  where valid_t,  else s_{t-1}
 
-    NaN in a padded input, times a zero gradient, would reach the parameters: it becomes zero before.
+    NaN in a padded input, times a zero gradient, would reach the parameters: padding becomes zero.
     """
     if mask is None:
         return cell, xs
@@ -87,7 +87,8 @@ def check_arguments(cell: Cell, params, state, xs, mask) -> None:
     if len(set(leading)) != 1 or () in leading:
         shapes = [jnp.shape(x) for x in jax.tree.leaves((xs, mask))]
         raise ValueError(
-            f"unroll: every leaf of xs and the mask must share one leading axis T, got shapes {shapes}"
+            "unroll: every leaf of xs and the mask must share one leading axis T, "
+            f"got shapes {shapes}"
         )
 
     def one_step(params, state, xs):

@@ -1,7 +1,7 @@
 """Residuals: what a linearised step needs on the way back, and when each of them is evaluated.
 
-The step and its derivative are traced into one jaxpr, (params, s_{t-1}, x_t) -> (residuals, s_t), whose
-equations are parted in three lists:
+The step and its derivative are traced into one jaxpr, (params, s_{t-1}, x_t) -> (residuals, s_t),
+whose equations are parted in three lists:
 
     hoisted      depend on the parameters alone: evaluated once, before the loop
     stepwise     depend on s_{t-1} or x_t: evaluated at every step of the loop
@@ -32,7 +32,7 @@ CHEAP = frozenset(
 class Linearised:
     """A step with its derivative, as equations."""
 
-    jaxpr: core.ClosedJaxpr  # params, s_{t-1}, x_t -> residuals of the linear map, s_t
+    jaxpr: core.ClosedJaxpr  # params, s_{t-1}, x_t -> residuals, s_t
     hoisted: list
     stepwise: list
     recomputed: list
@@ -42,8 +42,8 @@ class Linearised:
     state: list  # s_t
     constants: list  # variables that the loop reads and that do not vary with t
     residuals: list  # variables kept for every t
-    needed: list  # variables that the linear map is made of
-    tree: Any  # structure of (the linear map, s_t)
+    needed: list  # variables that the derivative is made of
+    tree: Any  # structure of (the derivative, s_t)
     like: tuple  # types of the floating leaves of (params, s_{t-1}, x_t)
 
     def hoist(self, params) -> list:
@@ -73,8 +73,8 @@ class Linearised:
         known = dict(zip(variables, values, strict=True))
         return [known[v] for v in self.residuals]
 
-    def linear_map(self, constants, residuals) -> Callable:
-        """Return the derivative at one step, (dparams, ds_{t-1}, dx_t) -> ds_t in floating leaves."""
+    def derivative(self, constants, residuals) -> Callable:
+        """Return (dparams, ds_{t-1}, dx_t) -> ds_t of one step, in the floating leaves of each."""
         variables = [*self.constants, *self.residuals]
         known = dict(zip(variables, [*constants, *residuals], strict=True))
         values = evaluate(self.jaxpr, self.recomputed, known, self.needed)
@@ -85,15 +85,10 @@ def linearise(step: Callable, params, state, x) -> Linearised:
     """Trace a step and its derivative, and decide which residuals to keep."""
 
     def with_derivative(params, state, x):
-        (params, *_), (state, *_), (x, *_) = parts = (
-            partition(params),
-            partition(state),
-            partition(x),
-        )
-        whole = lambda *floating: map(combine, floating, [others for _, others in parts])
-        new_state = lambda *floating: partition(step(*whole(*floating)))
-        new, linear, new_others = jax.linearize(new_state, params, state, x, has_aux=True)
-        return linear, combine(new, new_others)
+        floating, others = partition((params, state, x))
+        new_state = lambda *floating: partition(step(*combine(floating, others)))
+        new, derivative, integers = jax.linearize(new_state, *floating, has_aux=True)
+        return derivative, combine(new, integers)
 
     jaxpr, shapes = jax.make_jaxpr(with_derivative, return_shape=True)(params, state, x)
     begin, middle = (len(jax.tree.leaves(tree)) for tree in (params, (params, state)))
@@ -142,8 +137,8 @@ def by_dependence(jaxpr, inputs) -> tuple[list, list, set]:
 def choose_residuals(equations: list, needed: list, varying: set) -> tuple[list, list]:
     """Return the variables to keep for every step, and the equations that make the others again.
 
-    First, where one variable more gives cheaply more than it takes, as does sigma(z) its parts and
-    sigma'(z), it is kept in their place; then what others give cheaply is dropped.
+    First, where one variable more gives cheaply more than it takes, as sigma(z) gives its parts and
+    sigma'(z), it is kept in their place. Then what others give cheaply is dropped.
     """
 
     def cheap(known) -> list:
@@ -159,9 +154,9 @@ def choose_residuals(equations: list, needed: list, varying: set) -> tuple[list,
     made_by = lambda found: {v for e in found for v in e.outvars}
     size = lambda variables: sum(v.aval.size for v in variables)
     kept = [v for v in unique(needed) if v in varying]
-    for v in made_by(equations).difference(kept):
+    for v in (v for e in equations for v in e.outvars):
         given = made_by(cheap([v])).intersection(kept)
-        if size(given) > size([v]):
+        if v not in kept and size(given) > size([v]):
             kept = [v, *(k for k in kept if k not in given)]
     given = made_by(cheap(kept))
     kept = [v for v in kept if v not in given]

@@ -38,7 +38,8 @@ expected = jax.jit(gradient(unroll))(params, xs, mask)
 def summed(params, xs, mask):
     return jax.lax.psum(loss(scan if way == "scan" else unroll, params, xs, mask), "batch")
 
-mapped = jax.shard_map(summed, mesh=mesh, in_specs=(P(), P(None, "batch"), P(None, "batch")), out_specs=P())
+of_batch = P(None, "batch")
+mapped = jax.shard_map(summed, mesh=mesh, in_specs=(P(), of_batch, of_batch), out_specs=P())
 found = jax.jit(jax.value_and_grad(mapped, (0, 1)))(params, xs, mask)
 chex.assert_trees_all_close(found, expected, rtol=1e-12, atol=1e-12)
 

@@ -1,6 +1,5 @@
 """`unroll` against the plain scan, for every kind of cell and every way of running it."""
 
-import re
 from functools import partial
 
 import chex
@@ -8,77 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import CELLS, LEAKY, MASK, N_IN, WAYS, B, N, T, floats, gradients, loss, problem
 
 from lmjax import cells
-from lmjax.cell import Cell, affine, recurrent_weights
-from lmjax.unroll import associative, record, scan, unroll
-
-T, B, N_IN, N = 7, 3, 4, 5
-
-
-def leaky_step(params, state, x):
-    return {"h": params["a"] * state["h"] + jnp.tanh(x @ params["u"]), "count": state["count"] + 1}
-
-
-LEAKY = Cell(  # a user's cell: dict state, an integer leaf, no encode, no read
-    init=lambda key: {"a": jnp.asarray(0.9), "u": jax.random.normal(key, (N_IN, N))},
-    initial_state=lambda params, batch_shape=(): {
-        "h": jnp.zeros((*batch_shape, N)),
-        "count": jnp.zeros(batch_shape, int),
-    },
-    step=leaky_step,
-)
-CELLS = {
-    "rnn": cells.rnn(N_IN, N),
-    "relu": cells.rnn(N_IN, N, activation=jax.nn.relu),
-    "lstm": cells.lstm(N_IN, N),
-    "gru": cells.gru(N_IN, N),
-    "gru reset after": cells.gru(N_IN, N, reset_after=True),
-    "mingru": cells.mingru(N_IN, N),
-    "diagonal": cells.diagonal(N_IN, N),
-    "stack": cells.stack(cells.lstm(N_IN, 3), cells.rnn(3, N)),
-    "user": LEAKY,
-}
-MASK = jnp.arange(T)[:, None] < jnp.array([T, 3, 0])
-WAYS = {
-    "plain": {},
-    "mask": {"mask": MASK},
-    "reverse": {"reverse": True},
-    "mask reverse": {"mask": MASK, "reverse": True},
-}
-
-
-def floats(tree):
-    return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-
-
-def problem(cell, key, length=T, batch=(B,)):
-    """Parameters, a start state that is not zero, inputs."""
-    k = jax.random.split(key, 3)
-    params = cell.init(k[0])
-    noise = lambda x: (
-        0.3 * jax.random.normal(k[1], x.shape) if jnp.issubdtype(x.dtype, jnp.inexact) else x
-    )
-    return (
-        params,
-        jax.tree.map(noise, cell.initial_state(params, batch)),
-        jax.random.normal(k[2], (length, *batch, N_IN)),
-    )
-
-
-def loss(run, cell, params, state, xs, **way):
-    """A scalar in which every state has a weight of its own."""
-    final, states = run(cell, params, state, xs, **way)
-    weight = lambda x: jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape)
-    return sum((weight(x) * x).sum() for x in floats(states)) + sum(
-        (x**2).sum() for x in floats(final)
-    )
-
-
-def gradients(run, cell, params, state, xs, **way):
-    value = lambda params, state, xs: loss(run, cell, params, state, xs, **way)
-    found = jax.grad(value, (0, 1, 2), allow_int=True)(params, state, xs)
-    return floats(found)
+from lmjax.cell import Cell, recurrent_weights
+from lmjax.unroll import record, scan, unroll
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -234,7 +167,7 @@ def test_record_tells_the_gradient_of_every_state(name, key):
         lambda args: loss(lambda *_, **__: args, cell, params, state, xs), allow_int=True
     )((final, states))
     found = pullback(*direct)
-    # under the nudge a padded step's own nudge is dropped with the step; its state is the one before
+    # under the nudge a padded step's own nudge is dropped with the step: its state is the former
     valid = jax.tree.map(lambda g: jnp.where(MASK[..., None], g, 0), floats(found.states))
     chex.assert_trees_all_close(valid, floats(expected), rtol=1e-12, atol=1e-12)
     through_params = jax.grad(lambda p: loss(scan, cell, p, state, xs, mask=MASK))(params)
@@ -269,60 +202,6 @@ def test_second_order_with_a_mask_and_two_batch_axes(key):
         return jax.jvp(of, (params,), (params,))[1]
 
     chex.assert_trees_all_close(curvature(unroll), curvature(scan), rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize(("length", "reverse"), [(1, False), (6, True), (7, False)])
-def test_an_affine_recurrence_in_parallel_is_the_one_in_sequence(length, reverse, key):
-    """What accelerators run, with its gradient and the gradient of that."""
-
-    @partial(jax.jit, static_argnums=0)
-    def results(run, args):
-        value = lambda args: jnp.sin(run(reverse, *args)).sum()
-        curvature = jax.grad(
-            lambda args: sum((g**2).sum() for g in jax.tree.leaves(jax.grad(value)(args)))
-        )
-        return run(reverse, *args), jax.grad(value)(args), curvature(args)
-
-    k = jax.random.split(key, 3)
-    a = jax.random.uniform(k[0], (length, B, N)).at[0, 0].set(0)
-    args = jax.random.normal(k[1], (B, N)), a, jax.random.normal(k[2], (length, B, N))
-    chex.assert_trees_all_close(
-        results(associative.in_parallel, args),
-        results(associative.in_sequence, args),
-        rtol=1e-12,
-        atol=1e-12,
-    )
-
-
-def test_what_an_accelerator_runs(key, monkeypatch):
-    monkeypatch.setattr(associative, "choose", associative.in_parallel)
-    cell = CELLS["mingru"]
-    way = WAYS["mask reverse"]
-    ours, plain = (
-        jax.jit(lambda *args, run=run: gradients(run, cell, *args, **way))(*problem(cell, key))
-        for run in (unroll.__wrapped__, scan)
-    )
-    chex.assert_trees_all_close(ours, plain, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("length", [0, B])
-def test_a_decay_without_batch_axes_is_every_sequences(length, key):
-    cell = Cell(
-        init=None,
-        initial_state=None,
-        step=affine,
-        encode=lambda p, xs: (jnp.outer(p[0, : len(xs)], p[1]), xs),
-    )
-    k = jax.random.split(key, 3)
-    args = (
-        jax.random.normal(k[0], (2, N)),
-        jax.random.normal(k[1], (B, N)),
-        jax.random.normal(k[2], (length, B, N)),
-    )
-    chex.assert_trees_all_close(unroll(cell, *args), scan(cell, *args), rtol=1e-12)
-    chex.assert_trees_all_close(
-        gradients(unroll, cell, *args), gradients(scan, cell, *args), rtol=1e-12
-    )
 
 
 @pytest.mark.parametrize("name", ["rnn", "mingru"])
@@ -388,115 +267,6 @@ def test_equal_cells_share_one_trace(key):
     assert cells.rnn(N_IN, N) == cells.rnn(N_IN, N)
     run(jnp.ones((T, B, N_IN)))
     run(jnp.zeros((T, B, N_IN)))
-
-
-@pytest.mark.usefixtures("on_cpu")
-def test_no_weight_gradient_inside_the_loop(key):
-    """The loops hold products with x and h, and with dz; the gradients of the weights come after."""
-    cell, xs = CELLS["rnn"], jnp.ones((T, 4, N_IN))
-    params = cell.init(key)
-    state = cell.initial_state(params, (4,))
-    gradient = lambda run: jax.jit(jax.grad(lambda p: loss(run, cell, p, state, xs)))
-    ours, plain = (gradient(run).lower(params).compile().as_text() for run in (unroll, scan))
-    is_product = lambda line: re.search(r"= f64\[[\d,]*\]\S* (dot|custom-call)\(", line)
-    dots = [line for line in ours.splitlines() if is_product(line) and "while/body" in line]
-    shapes = [re.search(r"f64\[([\d,]*)\]", line)[1] for line in dots]
-    assert set(shapes) == {f"4,{N}"} and len(shapes) == 3, shapes
-    inside = [line for line in plain.splitlines() if " dot(" in line and "while/body" in line]
-    assert f"f64[{N},{N}]" in "".join(inside)
-
-
-def test_what_is_kept_of_a_step(key):
-    """Of LSTM, GRU and vanilla steps: states once, sigma but not sigma', and sigma whole where its parts are asked."""
-    sigmoid, split = jax.nn.sigmoid, jnp.split
-    steps = {
-        "h": lambda w, h, x: jnp.tanh(h @ w[:, :N] + x),
-        "h, c, i f o g, tanh(c)": lambda w, s, x: lstm(*split(s[0] @ w, 4, 1), s[1], x),
-        "h, z r, tanh": lambda w, h, x: gru(
-            h, *split(sigmoid(h @ w[:, : 2 * N]), 2, 1), w[:, 2 * N : 3 * N], x
-        ),
-    }
-
-    def lstm(i, f, o, g, c, x):
-        c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g + x)
-        return sigmoid(o) * jnp.tanh(c), c
-
-    def gru(h, z, r, w, x):
-        return (1 - z) * h + z * jnp.tanh((r * h) @ w + x)
-
-    w, h, xs = (
-        jax.random.normal(key, (N, 4 * N)),
-        jnp.zeros((B, N)),
-        jax.random.normal(key, (T, B, N)),
-    )
-    for (kept, step), count in zip(steps.items(), [2, 7, 4], strict=True):
-        cell = Cell(init=None, initial_state=None, step=step)
-        pullback = record(cell, w, (h, h) if "c" in kept else h, xs)[1]
-        sizes = [
-            leaf.size / xs.size for leaf in jax.tree.leaves(pullback) if leaf.shape[:2] == (T, B)
-        ]
-        assert sum(sizes) == count, (kept, sizes)
-
-
-def test_what_weights_alone_give_is_hoisted(key):
-    """The product of two weights stands before the loops; in them there is one with the state."""
-    step = lambda w, h, x: jnp.tanh(h @ jnp.sin(w @ w)[:, ::-1] + x)
-    cell, w = Cell(init=None, initial_state=None, step=step), jax.random.normal(key, (N, N))
-    state, xs = jnp.zeros((B, N)), jax.random.normal(key, (T, B, N))
-    squares = lambda run: jax.value_and_grad(lambda w: jnp.sum(run(cell, w, state, xs)[1] ** 2))
-    chex.assert_trees_all_close(squares(unroll)(w), squares(scan)(w), rtol=1e-10)
-
-    def equations(jaxpr):
-        for e in jaxpr.eqns:
-            yield e
-            for sub in jax.extend.core.jaxprs_in_params(e.params):
-                yield from equations(sub)
-
-    def loops(jaxpr):
-        for e in equations(jaxpr):
-            if e.primitive.name == "scan":
-                names = [inside.primitive.name for inside in equations(e.params["jaxpr"])]
-                yield [name for name in names if name in ("dot_general", "sin")]
-
-    forward, backward = loops(jax.make_jaxpr(squares(unroll))(w).jaxpr)
-    assert forward == ["dot_general"]
-    assert "sin" not in backward
-
-
-def test_products_keep_their_precision(key):
-    """Weights in bfloat16 round no gradient of a state in float32; a precision that is asked for stays."""
-    dot = partial(jnp.matmul, preferred_element_type=jnp.float32, precision="highest")
-    step = lambda w, h, x: jnp.tanh(dot(h.astype(w.dtype), w) + x)
-    cell, w = (
-        Cell(init=None, initial_state=None, step=step),
-        jax.random.normal(key, (N, N)).astype(jnp.bfloat16),
-    )
-    state, xs = jnp.zeros((B, N), jnp.float32), jax.random.normal(key, (T, B, N), jnp.float32)
-    gradient = lambda run: jax.grad(lambda xs: jnp.sum(run(cell, w, state, xs)[1] ** 2))
-    chex.assert_trees_all_close(gradient(unroll)(xs), gradient(scan)(xs), rtol=1e-5)
-    text = str(jax.make_jaxpr(gradient(unroll))(xs))
-    assert text.count("dot_general[") == text.count(
-        "precision=(Precision.HIGHEST, Precision.HIGHEST)"
-    )
-
-
-def test_segments_bound_the_memory(key):
-    cell = cells.lstm(8, 32)
-    params = jax.eval_shape(cell.init, key)
-    state = jax.eval_shape(lambda p: cell.initial_state(p, (4,)), params)
-    xs = jax.ShapeDtypeStruct((4096, 4, 8), jnp.float64)
-
-    def temporary(segment):
-        value = lambda p, s, x: unroll(cell, p, s, x, segment=segment)[0].h.sum()
-        return (
-            jax.jit(jax.grad(value))
-            .lower(params, state, xs)
-            .compile()
-            .memory_analysis()
-            .temp_size_in_bytes
-        )
-
-    assert temporary(64) < temporary(None) / 8
 
 
 def test_recurrent_weights_are_found_by_name(key):
