@@ -146,6 +146,8 @@ def lower(platforms, entry):
 def test_the_table_holds_every_compiled_function():
     found = set()
     for path in Path(lmjax.__file__).parent.rglob("*.py"):
+        if path.name == "testing.py":  # compiles a user's functions, within its checks
+            continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef) and any(
                 "jax.jit" in ast.unparse(d) for d in node.decorator_list

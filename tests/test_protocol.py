@@ -25,7 +25,7 @@ COUNTED = models.Params(
     (), (), ngram.index(ngram.add_delta(ngram.count(TEXT, 3, size=V, eos=0), 0.5))
 )
 RECURRENT = {
-    name: models.recurrent(make(N_IN, N), vocab_size=V, n_embed=N_IN)
+    name: models.recurrent(make(N_IN, N), vocab_size=V, embedding_size=N_IN)
     for name, make in CELLS.items()
 }
 MODELS = RECURRENT | {

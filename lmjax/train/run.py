@@ -56,8 +56,9 @@ class Trained(NamedTuple):
 def build(model: Model, vocab_size: int) -> LanguageModel:
     """Return the language model of a description.
 
+    >>> from lmjax.cells import gru
     >>> lm = build(Model(cell="gru", hidden=8, layers=2), vocab_size=10)
-    >>> lm.cell.layers[0] == cells.gru(8, 8)
+    >>> lm.cell.layers[0] == gru(8, 8)
     True
 
     Raises:

@@ -33,7 +33,14 @@ SCHEDULES = {"cpu": CPU}  # by backend
 
 @partial(jax.jit, static_argnames=("cell", "reverse", "segment"))
 def unroll(
-    cell: Cell, params, state, xs, *, mask=None, reverse: bool = False, segment: int | None = None
+    cell: Cell,
+    params,
+    state,
+    xs,
+    *,
+    mask=None,
+    reverse: bool = False,
+    segment: int | None = None,
 ):
     """Run a cell over time: s_t = step(params, s_{t-1}, encode(params, xs)_t) for t = 1..T.
 
@@ -92,7 +99,15 @@ def unroll(
 
 
 @partial(jax.jit, static_argnames=("cell", "reverse"))
-def record(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
+def record(
+    cell: Cell,
+    params,
+    state,
+    xs,
+    *,
+    mask=None,
+    reverse: bool = False,
+):
     """Run a cell over time and keep its linearisation: the forward half of backpropagation.
 
     Where `unroll` hands its backward pass to JAX, `record` hands it to the caller, with dL/ds_t.

@@ -80,7 +80,13 @@ def run_linearised(step: Callable, reverse: bool, params, state, inputs):
 
 
 def backpropagate(
-    linearised: Linearised, reverse, schedule, constants, residuals, ct_final, ct_states
+    linearised: Linearised,
+    reverse: bool,
+    schedule: Schedule,
+    constants,
+    residuals,
+    ct_final,
+    ct_states,
 ) -> Gradients:
     """Transpose the linearised recurrence.
 

@@ -69,10 +69,10 @@ def test_every_way_of_asking_gives_the_recursion(name):
 
 
 def test_lanes_are_texts_of_their_own():
-    lanes = np.stack([TEXT[:100], TEXT[100:200]], 1)
-    both = ng.log_prob(MODEL, lanes)
+    rows = np.stack([TEXT[:100], TEXT[100:200]], 1)
+    both = ng.log_prob(MODEL, rows)
     for b in range(2):
-        np.testing.assert_array_equal(both[:, b], ng.log_prob(MODEL, lanes[:, b]))
+        np.testing.assert_array_equal(both[:, b], ng.log_prob(MODEL, rows[:, b]))
 
 
 def test_perplexity_is_that_of_the_lookups():
