@@ -2,16 +2,18 @@
 
     python benchmarks/cycles.py --works lstm gru --configs S M long L
 
-A step is its loops over time and the rest, above all the products over all T. Every instant is counted once:
-`products` while one at least runs, `other` while none does but something else, gates, copies, what is put into
-memory, and `idle` while nothing does. `peak` is what the products would take at the rate of jnp.dot on 2048 x 2048
-matrices. All are milliseconds of a step, medians over the traced steps; `seconds` is a step that is not traced.
-`cores` is how many operations run at a time on average: in a loop whose halves of the batch have a core each, 2 would
-be no waiting at all. A product that takes several cores counts as one.
+A step is its loops over time and the rest, above all the products over all T. Every instant is
+counted once: `products` while one at least runs, `other` while none does but something else, gates,
+copies, what is put into memory, and `idle` while nothing does. `peak` is what the products would
+take at the rate of jnp.dot on 2048 x 2048 matrices. All are milliseconds of a step, medians over
+the traced steps; `seconds` is a step that is not traced. `cores` is how many operations run at a
+time on average; a product that takes several cores counts as one.
 
-In a loop `other` cannot be hidden behind products: the gates of a step need its product, the next product the gates.
+In a loop `other` cannot be hidden behind products: the gates of a step need its product, the next
+product the gates.
 
-Rows go to cycles.json after every work, a table to cycles.md, a figure in % of the step to cycles.png.
+Rows go to cycles.json after every work, a table to cycles.md, a figure in % of the step to
+cycles.png.
 """
 
 import json
@@ -101,7 +103,7 @@ def shares(events, begin, end) -> dict[str, float]:
 
 
 def loops(events, turns) -> list[tuple[float, float]]:
-    """Return the begin and end of each loop: when products run that a step has once a turn."""
+    """Return the begin and end of each loop: when products run that repeat once for each t."""
     by_name = defaultdict(list)
     for event in events:
         by_name[event[2]].append(event)
@@ -154,7 +156,10 @@ def attribute(work: str, size: Size, cfg: Config) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """Return the rows as Markdown."""
-    head = "work | config | part | ms | products | other | idle | products at the peak | step, not traced | cores"
+    head = (
+        "work | config | part | ms | products | other | idle | products at the peak | "
+        "step, not traced | cores"
+    )
     lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
     for r in rows:
         ms = [

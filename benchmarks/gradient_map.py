@@ -1,10 +1,10 @@
-"""What the gradient diagnoses cost, next to one `jax.grad` and to the ways torch.autograd has for the map.
+"""What the gradient diagnoses cost, next to one `jax.grad` and to torch.autograd's ways.
 
-Every round times every way once, one after the other, so that they share what else the machine does. A row
-is one comparison, as JSON: `ratio` is the median over rounds of the peer's time / our time (above 1, ours is
-faster), `low` and `high` are its quartiles; `peak_mb` is the temporary memory of our compiled program,
-`peer_peak_mb` the peer's: the same for a JAX peer, for torch the growth of a fresh process (Linux).
-`benchmarks/training.py` runs this as one of its works.
+Every round times every way once, one after the other, so that they share what else the machine
+does. A row is one comparison, as JSON: `ratio` is the median over rounds of the peer's time / our
+time (above 1, ours is faster), `low` and `high` are its quartiles; `peak_mb` is the temporary
+memory of our compiled program, `peer_peak_mb` the peer's: the same for a JAX peer, for torch the
+growth of a fresh process (Linux). `benchmarks/training.py` runs this as one of its works.
 
     python benchmarks/gradient_map.py --cell rnn --n 512 --length 256 --rounds 7
 """
@@ -48,7 +48,7 @@ def jax_ways(kind, n, length, max_lag):
         return lambda p, xs, ys: f(cell, p, state, xs, loss, ys, **options)
 
     def bare_sweep(p, xs, ys):
-        """The products and slopes that a band of a vanilla cell cannot do without, and nothing else."""
+        """The products and slopes that a vanilla cell's band needs, and nothing else."""
         _, h = scan(cell, p, state, xs)
         first = jnp.ones((max_lag + 1, n))
         return jax.lax.scan(

@@ -1,7 +1,8 @@
 """N-grams beside KenLM, in one interleaved run: building, ARPA files, scoring, whole distributions.
 
-KenLM is built by the reader (github.com/kpu/kenlm, cmake, Release); give the directory of its programs, and,
-for the distributions, install its Python package. The text must not contain `<s>`, `</s>` or `<unk>`.
+KenLM is built by the reader (github.com/kpu/kenlm, cmake, Release); give the directory of its
+programs, and, for the distributions, install its Python package. The text must not contain `<s>`,
+`</s>` or `<unk>`.
 
     python benchmarks/ngram.py --text train.txt --kenlm kenlm/build/bin
 """
@@ -52,7 +53,8 @@ import sys
 from lmjax import data
 from lmjax.models import ngram
 ids, vocab = ngram.read_text(data.read_lines(sys.argv[1]))
-estimate = ngram.modified_kneser_ney(ngram.count(ids, int(sys.argv[2]), size=len(vocab), eos=vocab.eos))
+counts = ngram.count(ids, int(sys.argv[2]), size=len(vocab), eos=vocab.eos)
+estimate = ngram.modified_kneser_ney(counts)
 if len(sys.argv) > 3:
     from lmjax.interop.arpa import write_arpa
     write_arpa(sys.argv[3], estimate, vocab)
@@ -145,7 +147,7 @@ def scoring(cfg: Config, place: Path, model, vocab, ids) -> dict[str, list[float
 
 
 def distributions(cfg: Config, place: Path, model, vocab, ids) -> dict[str, list[float]]:
-    """The whole distribution of the next word: seconds a context, for one and for a batch, and a loop over kenlm."""
+    """The next word's whole distribution, seconds a context: one, a batch, a loop over kenlm."""
     contexts = [
         ids[i : i + cfg.order - 1] for i in range(0, len(ids) - cfg.order, len(ids) // cfg.contexts)
     ]

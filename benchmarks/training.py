@@ -1,24 +1,28 @@
 """How fast lmjax trains, beside torch, flax, haiku, equinox and keras.
 
-Every number comes from a fresh process: a round visits every program of a work in turn, each imports, builds,
-compiles (timed apart), warms up and times its steps for half a second; a ratio is the peer's time over ours in
-the same round, so above 1 we are faster. What is computed, and how that is checked, is said in works.py.
+Every number comes from a fresh process: a round visits every program of a work in turn, each
+imports, builds, compiles (timed apart), warms up and times its steps for half a second; a ratio is
+the peer's time over ours in the same round, so above 1 we are faster. What is computed, and how
+that is checked, is said in works.py.
 
     python benchmarks/training.py --works lstm gru --configs S long --peers torch linen --rounds 5
-    python benchmarks/training.py --growth --rounds 2      # time against T, B, H, layers and V, with exponents
-    JAX_PLATFORMS=cuda python benchmarks/training.py       # on an NVIDIA GPU, without torch's gradient maps
+    python benchmarks/training.py --growth --rounds 2   # time against T, B, H, layers, V
+    JAX_PLATFORMS=cuda python benchmarks/training.py    # on an NVIDIA GPU, without gradient maps
 
-Rows go to bench.json (after every round; an interrupted run keeps what it has), a table to bench.md, a figure to
-bench.png. Libraries that are not installed are left out: `make peers` brings all of them.
+Rows go to bench.json (after every round; an interrupted run keeps what it has), a table to
+bench.md, a figure to bench.png. Libraries that are not installed are left out: `make peers` brings
+all of them.
 
-A row: `ratio` is the median over rounds, `low` and `high` the range (rows of gradient_map.py: the quartiles, see
-`spread`); `seconds`, `peer_seconds` medians of a step; `peak_fraction` our share of the peak of jnp.dot on 2048 x
-2048 matrices (a GPU: 8192) measured in the same processes, counting two operations for each multiply-add of the
-matrix products and three times the forward pass; `peak_mb` the growth of resident memory, which is not a GPU's, from
-before the first step to its highest (Linux), `temp_mb` what the compiled step says it works in; `loss_difference` and
-`update_difference` compare with the peer, relatively, the loss before any update and the change of the loss over two
-updates (on a GPU all multiply in TF32, of 11 bits). The peer "products alone" is the bare matrix products of our
-step, in its loops: a peer below it is out of reach of any other gates.
+A row: `ratio` is the median over rounds, `low` and `high` the range (rows of gradient_map.py: the
+quartiles, see `spread`); `seconds`, `peer_seconds` medians of a step; `peak_fraction` our share of
+the peak of jnp.dot on 2048 x 2048 matrices (a GPU: 8192) measured in the same processes, counting
+two operations for each multiply-add of the matrix products and three times the forward pass;
+`peak_mb` the growth of resident memory, which is not a GPU's, from before the first step to its
+highest (Linux), `temp_mb` what the compiled step says it works in; `loss_difference` and
+`update_difference` compare with the peer, relatively, the loss before any update and the change of
+the loss over two updates (on a GPU all multiply in TF32, of 11 bits). The peer "products alone" is
+the bare matrix products of our step, in its loops: a peer below it is out of reach of any other
+gates.
 """
 
 import json
@@ -84,7 +88,7 @@ class Config:
 
 
 def child(*command: str) -> list[dict]:
-    """Run a program of ours in a fresh process; return the JSON lines it printed: none, with a remark, if it failed."""
+    """Run a program in a fresh process; return the JSON lines it printed, none if it failed."""
     root = str(HERE.parent)
     env = {"JAX_PLATFORMS": "cpu"} | os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": root}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # else every import of a library would parse it anew
@@ -186,7 +190,7 @@ def progress(total: int):
 
 
 def interleaved(programs: dict[str, Callable], rounds: int, advance):
-    """Run every program once a round, beginning with another each time; yield all results after each round."""
+    """Run every program once a round, each time from another on; yield all results after each."""
     results: dict[str, list] = {by: [] for by in programs}
     names = list(programs)
     for k in range(rounds):
@@ -261,7 +265,8 @@ def table(rows: list[dict]) -> str:
     def cell(value, form):
         return "" if value is None else f"{value:{form}}"
 
-    head = "work | config | peer | ratio | range | ours ms | peer ms | of GEMM peak | ours MB | peer MB"
+    head = "work | config | peer | ratio | range | ours ms | peer ms | of GEMM peak"
+    head += " | ours MB | peer MB"
     head += " | ours temp MB | peer temp MB | loss differs"
     lines = [f"| {head} |", "|" + "---|" * len(head.split("|"))]
     for r in rows:

@@ -1,18 +1,20 @@
-"""The works of the training benchmark, by lmjax and by each peer: identical sizes, equations, weights and data.
+"""The works of the training benchmark, by lmjax and by each peer: same sizes, weights and data.
 
-A step is forward, backward (gradients of the parameters and of the inputs) and an SGD update of both, in float32
-and from a zero state. The loss of a cell is sum (y - target)^2 / (T B); that of a language model (embedding, LSTM,
-full softmax) is the mean cross-entropy. Weights are drawn once in our layout and copied into each peer's, so the
-losses before and after the first updates must agree: they tell whether two programs did the same.
+A step is forward, backward (gradients of the parameters and of the inputs) and an SGD update of
+both, in float32 and from a zero state. The loss of a cell is sum (y - target)^2 / (T B); that of a
+language model (embedding, LSTM, full softmax) is the mean cross-entropy. Weights are drawn once in
+our layout and copied into each peer's, so the losses before and after the first updates must agree:
+they tell whether two programs did the same.
 
-What differs is said here. Gates: torch, flax, equinox and keras write a GRU that resets after the matrix (our
-`reset_after=True`) and whose z keeps the old state; haiku resets before it, keras can: work `gru-before`. torch has
-two biases where one is meant; the second learns only where it is a parameter of its own. Of keras' GRU both learn,
-flax.nnx's has only one: their updates differ by that much. haiku's vanilla cell is a relu, equinox has none. Every
-library runs time first, but for keras. Around the cells of the JAX libraries stand the lines of jnp that their
-embedding and dense layers consist of, with the output weights as these keep them: [n, V], equinox [V, n].
+What differs is said here. Gates: torch, flax, equinox and keras write a GRU that resets after the
+matrix (our `reset_after=True`) and whose z keeps the old state; haiku resets before it, keras can:
+work `gru-before`. torch has two biases where one is meant; the second learns only where it is a
+parameter of its own. Of keras' GRU both learn, flax.nnx's has only one: their updates differ by
+that much. haiku's vanilla cell is a relu, equinox has none. Every library runs time first, but for
+keras. Around the cells of the JAX libraries stand the lines of jnp that their embedding and dense
+layers consist of, with the output weights as these keep them: [n, V], equinox [V, n].
 
-    python benchmarks/works.py '{"work": "lstm", "by": "torch", "size": {"B": 32, "T": 64, "H": 256}}'
+    python benchmarks/works.py '{"work": "rnn", "by": "torch", "size": {"B": 8, "T": 64, "H": 99}}'
 
 times one of them in this process and prints one JSON object.
 """
@@ -37,9 +39,9 @@ PEERS = {
     "haiku": "haiku",
     "equinox": "equinox",
     "keras": "keras",
-    "generic": "lmjax",  # the cell written by a user as three functions that declare nothing
+    "generic": "lmjax",  # the same cell as a user writes it: three functions, x W_x within the step
     "scan": "lmjax",  # our cell through `scan`: lax.scan differentiated by JAX
-    "products": "lmjax",  # the matrix products of our step alone: what stays where all the rest costs nothing
+    "products": "lmjax",  # the matrix products of our step alone, as if all else cost nothing
 }
 ALL = tuple(PEERS)
 LIBRARIES = ALL[:-2]
@@ -51,7 +53,7 @@ class Work(NamedTuple):
     cell: str
     peers: tuple[str, ...] = ALL
     vocab: int = 0  # 0: the cell alone
-    head: str = ""  # of lmjax.heads, made as head(n, vocab): for our model alone, next to the peers' full softmax
+    head: str = ""  # of lmjax.heads: of our model alone, beside the peers' full softmax
 
 
 WORKS = {
@@ -89,7 +91,7 @@ RATE = 0.01
 
 
 def flops(work: Work, size: Size) -> float:
-    """Return twice the multiply-adds of the matrix products; a backward pass has two for each of the forward."""
+    """Return twice the multiply-adds of the products; backward has two for each of the forward."""
     tokens, blocks = size.B * size.T, len(BLOCKS[work.cell])
     products = size.layers * 2 * blocks * size.H**2 + (size.V or work.vocab) * size.H
     return 3 * 2 * tokens * products
@@ -149,7 +151,7 @@ def reorder(cell: str, weights, order: str) -> np.ndarray:
     return np.concatenate([parts[name] for name in order], axis=-1)
 
 
-# --- JAX: a library gives parameters and a function (params, xs) -> ys of one layer, the rest is shared ----------
+# --- JAX: a library gives parameters and a function (params, xs) -> ys of one layer ---------------
 
 
 def linen(cell, layer):
@@ -324,7 +326,7 @@ def our_cell(p: Problem, user: bool):
 
 
 def recurrence(by: str, p: Problem):
-    """Return `(cell, weights, apply)` of a JAX library: ys = apply(weights, xs), and our cell where it is one."""
+    """Return `(cell or None, weights, apply)` of a JAX library: ys = apply(weights, xs)."""
     if by in ("lmjax", "generic", "scan"):
         from lmjax.unroll import scan, unroll
 
@@ -348,7 +350,7 @@ def recurrence(by: str, p: Problem):
 
 
 def jax_loss(by: str, p: Problem):
-    """Return `(variables, rates, loss(variables, data), data)`: what is updated, how fast, and what stays."""
+    """Return `(variables, rates, loss(variables, data), data)`: what is updated, and what stays."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -391,7 +393,7 @@ def jax_loss(by: str, p: Problem):
 
 
 def jax_step(by: str, p: Problem):
-    """Return the training step of a JAX library, `() -> loss`, and what its compilation took and says."""
+    """Return the training step of a JAX library, `() -> loss`, and what its compilation took."""
     import jax
 
     variables, rates, loss, data = jax_loss(by, p)
@@ -416,7 +418,7 @@ def jax_step(by: str, p: Problem):
 
 
 def compile_timed(f, *args):
-    """Compile a jitted function; return it with the seconds that took and the memory it will work in."""
+    """Compile a jitted function; return it with the seconds that took and its temporary memory."""
     begin = time.perf_counter()
     compiled = f.lower(*args).compile()
     seconds = time.perf_counter() - begin
@@ -427,9 +429,10 @@ def compile_timed(f, *args):
 
 
 def products_step(p: Problem):
-    """Return a step of the bare matrix products, `() -> nothing to compare`, and what its compilation took and says.
+    """Return a step of the bare matrix products, and what its compilation took.
 
-    One after the other in the loops as in ours, with the same operands in the same layouts; no gates, no sums.
+    One after the other in the loops as in ours, with the same operands in the same layouts; no
+    gates, no sums.
     """
     import jax
     import jax.numpy as jnp
@@ -454,7 +457,7 @@ def products_step(p: Problem):
         return loops, rows.T @ dz, hs.reshape(-1, n).T @ dz, dz @ w_x.T
 
     def arrays(layer):
-        """Return inputs, states and dL/dz of a layer, no two alike: equal products would be made once."""
+        """Return inputs, states and dL/dz of a layer, no two alike: or one product served two."""
         return (
             p.xs + 2 * layer,
             p.xs + 2 * layer + 1,
@@ -470,7 +473,7 @@ def products_step(p: Problem):
     return lambda: jax.block_until_ready(compiled(args)) and float("nan"), about
 
 
-# --- torch ---------------------------------------------------------------------------------------------------------
+# --- torch ----------------------------------------------------------------------------------------
 
 
 def torch_step(p: Problem):
@@ -533,7 +536,7 @@ def torch_step(p: Problem):
     return step, {}
 
 
-# --- measuring one of them in this process -------------------------------------------------------------------------
+# --- measuring one of them in this process --------------------------------------------------------
 
 
 def on_gpu() -> bool:
@@ -542,7 +545,7 @@ def on_gpu() -> bool:
 
 
 def gemm_peak() -> float:
-    """Return the flop/s of jnp.dot on square matrices, the best of eight: of 2048 rows, on a GPU 8192."""
+    """Return the flop/s of jnp.dot on square matrices, best of eight: 2048 rows, on a GPU 8192."""
     import jax
     import jax.numpy as jnp
 
