@@ -1,6 +1,6 @@
 """What each device of the recurrence buys alone, both ways: everything but it, and nothing but it.
 
-    python benchmarks/devices.py --work lstm-S gru-S --rounds 7 --out out/devices.json
+    python benchmarks/devices.py --work lstm-S gru-S rnn-S --rounds 7 --out out/devices.json
 
 A step is the gradient of the parameters and of the inputs (and the forward pass before it), in
 float32, on the sizes of `works.py`. A variant is compiled with some devices replaced by plain JAX;
@@ -39,13 +39,9 @@ VARIANTS = {  # name: the devices that are on
     "nothing": set(),
     **{f"nothing but {device}": {device} for device in sorted(DEVICES)},
 }
-WORKS = [f"{cell}-{size}" for cell in ("lstm", "gru") for size in ("S", "M", "long", "L")]
-MAKE = {
-    "lstm": cells.lstm,
-    "gru": lambda n_in, n: cells.gru(n_in, n, reset_after=True),
-    "gru_before": cells.gru,
-    "rnn": cells.rnn,
-}
+WORKS = [
+    f"{cell}-{size}" for cell in ("lstm", "gru_reset_after") for size in ("S", "M", "long", "L")
+]
 
 
 def choose(devices: set) -> None:
@@ -63,7 +59,7 @@ def program(work: str, run):
     """Compile the gradient of a stack; return () -> its value and gradients."""
     kind, _, name = work.rpartition("-")
     size = CONFIGS[name]
-    cell = cells.stack(*[MAKE[kind](size.H, size.H)] * size.layers)
+    cell = cells.stack(*[cells.CELLS[kind](size.H, size.H)] * size.layers)
     params = cell.init(jax.random.key(0))
     xs = jax.random.normal(jax.random.key(1), (size.T, size.B, size.H))
 

@@ -305,12 +305,8 @@ def our_cell(p: Problem, user: bool):
         if p.cell != "gru":
             params = [{k: v for k, v in layer.items() if k != "b_h"} for layer in params]
     else:
-        cell = {
-            "lstm": cells.lstm,
-            "rnn": cells.rnn,
-            "gru": partial(cells.gru, reset_after=True),
-            "gru-before": cells.gru,
-        }[p.cell](n, n)
+        name = {"gru": "gru_reset_after", "gru-before": "gru"}.get(p.cell, p.cell)
+        cell = cells.CELLS[name](n, n)
         params = [Linear(*layer[:3]) for layer in p.layers]
         if p.cell == "gru":  # its blocks lie [n z r] in w_x, [n z r n'] in b
             turned = lambda w: np.roll(w, n, axis=-1)
@@ -318,11 +314,9 @@ def our_cell(p: Problem, user: bool):
                 Linear(turned(w_x), w_h, np.concatenate([turned(b), b_h]))
                 for w_x, w_h, b, b_h in p.layers
             ]
-    return (
-        (cell, params[0])
-        if len(params) == 1
-        else (cells.stack(*[cell] * len(params)), tuple(params))
-    )
+    if len(params) == 1:
+        return cell, params[0]
+    return cells.stack(*[cell] * len(params)), tuple(params)
 
 
 def recurrence(by: str, p: Problem):

@@ -43,7 +43,7 @@ def measure(cfg: Config, cell: str, length: int, segment: int | None) -> dict:
     if segment is not None and sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_DATA, (int(cfg.limit * 1e9),) * 2)
     lm = models.recurrent(
-        {"rnn": cells.rnn, "lstm": cells.lstm}[cell](cfg.n, cfg.n),
+        cells.CELLS[cell](cfg.n, cfg.n),
         vocab_size=VOCAB,
         segment=segment,
     )

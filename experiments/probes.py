@@ -26,10 +26,10 @@ from lmjax.unroll import unroll
 
 CELLS = {
     "vanilla": lambda n_in, n: cells.rnn(n_in, n, w_h=initial.spectral(0.6)),
-    "orthogonal": cells.rnn,
-    "IRNN": lambda n_in, n: cells.rnn(n_in, n, activation=jax.nn.relu, w_h=initial.identity()),
-    "LSTM": cells.lstm,
-    "GRU": cells.gru,
+    "orthogonal": cells.CELLS["rnn"],
+    "IRNN": cells.CELLS["irnn"],
+    "LSTM": cells.CELLS["lstm"],
+    "GRU": cells.CELLS["gru"],
 }
 TASKS = {
     "adding": tasks.adding,
