@@ -40,7 +40,7 @@ class Schedule(NamedTuple):
     """How a backend is helped; results do not depend on it. The defaults are plain JAX."""
 
     arrange: Callable = lambda cell: cell  # what the loop runs
-    prepare: Callable = lambda constants: lambda: constants  # before the loop -> within it
+    prepare: Callable = lambda constants, state: lambda: constants  # before the loop -> within it
     linear_transpose: Callable = jax.linear_transpose  # of the contraction over all T
 
 
@@ -99,7 +99,7 @@ def backpropagate(
         ct_final: dL/ds_T, direct.
         ct_states: dL/ds_t, direct `[T, ...]`.
     """
-    prepared = schedule.prepare(constants)
+    prepared = schedule.prepare(constants, linearised.like[1])
 
     def derivative(residuals):
         return linearised.derivative(prepared(), residuals)
