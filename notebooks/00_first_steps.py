@@ -3,8 +3,7 @@
 #
 # A language model predicts the next word: $P(x^{(t+1)} | x^{(t)}, \dots, x^{(1)})$. Here a
 # recurrent one is trained on the English prose that ships with Python, measured, asked for
-# suggestions, and looked
-# into.
+# suggestions, and looked into.
 
 # %%
 import os
@@ -23,8 +22,7 @@ FAST = bool(os.environ.get("LMJAX_FAST"))  # small sizes, for the tests
 #
 # `step` takes the state and one input to the next state, and nothing else; whatever does not need
 # the state (`encode`) runs before the loop over time, whatever only reads it (`read`) after.
-# `unroll`
-# is the loop.
+# `unroll` is the loop.
 
 # %%
 cell = cells.lstm(3, 4)
@@ -37,8 +35,7 @@ print("h:", states.h.shape, "last:", np.round(final.h, 3))
 #
 # The loss of step t is $J^{(t)} = -\log \hat y^{(t)}_{x_{t+1}}$; perplexity is $\exp$ of its mean
 # over every token of the test text. A model that knew only how frequent words are would score the
-# unigram
-# baseline.
+# unigram baseline.
 
 # %%
 corpus = data.stdlib()

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # N-gram language models
 #
-# A language model gives the probability of the next word. The first of the lecture's models counts:
-# the probability of a word after the $n-1$ words before it is how often they were seen together,
-# divided by how often the $n-1$ words were seen.
+# A language model gives the probability of the next word. The first of the lecture's models
+# counts: the probability of a word after the $n-1$ words before it is how often they were seen
+# together, divided by how often the $n-1$ words were seen.
 #
 # $$
 # P(w \mid \text{students opened their}) =
@@ -39,17 +39,17 @@ for word, p in decoding.suggest(lm, Params((), (), model), prompt, count=2):
 # %% [markdown]
 # ## Two sparsity problems
 #
-# A word that was never seen after these three has probability 0. After three words that were never
-# seen together nothing can be said at all. In `lmjax` the first is a log-probability of $-\infty$,
-# the second is no number.
+# A word that was never seen after these three has probability 0. After three words that were
+# never seen together nothing can be said at all. In `lmjax` the first is a log-probability of
+# $-\infty$, the second is no number.
 
 # %%
 for text in ("the students opened their laptops", "the teachers closed their books"):
     print(text, np.asarray(ngram.log_prob(model, vocab.encode(text))).round(2))
 
 # %% [markdown]
-# Both are the rule, not the exception. Take a real text, and ask of each of its n-grams whether it
-# occurs in the training part.
+# Both are the rule, not the exception. Take a real text, and ask of each of its n-grams whether
+# it occurs in the training part.
 
 # %%
 if FAST:
@@ -72,8 +72,8 @@ plot.ngram_sparsity(
 # ## Remedies
 #
 # The lecture names two: add a small $\delta$ to every count (smoothing), and condition on fewer
-# words where the longer context was not seen (backoff). Interpolated Kneser-Ney smoothing does both
-# at once, and takes for a shorter context not how often a word was seen, but after how many
+# words where the longer context was not seen (backoff). Interpolated Kneser-Ney smoothing does
+# both at once, and takes for a shorter context not how often a word was seen, but after how many
 # different words.
 
 # %%

@@ -2,8 +2,8 @@
 # # Gradients through time
 #
 # The lecture derives the gradient of a recurrent network as a sum over steps, and shows for the
-# linear case that its terms vanish. Here the sum is laid open, the proof is carried out in numbers,
-# and then left behind: for the cells in use, eigenvalues alone do not decide.
+# linear case that its terms vanish. Here the sum is laid open, the proof is carried out in
+# numbers, and then left behind: for the cells in use, eigenvalues alone do not decide.
 
 # %%
 import os
@@ -38,9 +38,9 @@ rnn, lstm = build(cells.rnn(n, n)), build(cells.lstm(n, n, forget_bias=4.0))
 #
 # $$\frac{\partial J}{\partial W_h} = \sum_i \left. \frac{\partial J}{\partial W_h} \right|_{(i)}$$
 #
-# The multivariable chain rule lets $W_h$ be a different matrix at every step, and adds up. A step's
-# *share* is the length of its term along the sum: the shares add up to one, and a step that pulls
-# the other way has a negative one.
+# The multivariable chain rule lets $W_h$ be a different matrix at every step, and adds up. A
+# step's *share* is the length of its term along the sum: the shares add up to one, and a step
+# that pulls the other way has a negative one.
 
 # %%
 sums = analysis.bptt_contributions(*rnn)
@@ -73,9 +73,9 @@ print(
 plot.eigenvalues({"$W_h$": analysis.recurrent_spectrum(w_h).eigenvalues[0]})
 
 # %% [markdown]
-# Two things the proof does not say. A matrix need not have a basis of eigenvectors, and then there
-# is no such expansion. And "all eigenvalues below one" holds for large lags only: a matrix that is
-# far from normal lets the gradient grow first.
+# Two things the proof does not say. A matrix need not have a basis of eigenvectors, and then
+# there is no such expansion. And "all eigenvalues below one" holds for large lags only: a matrix
+# that is far from normal lets the gradient grow first.
 
 # %%
 defective = jnp.array([[0.9, 5.0], [0.0, 0.9]])
@@ -117,12 +117,10 @@ print(
 )
 
 # %% [markdown]
-# The other way round, a large $W_h$ need not make gradients explode: where the units are saturated
-# the slope $\phi'$ is small. Pascanu's bound uses the steepest unit of all on these inputs, so that
-# a rate below one makes vanishing certain and one above it decides nothing; the Lyapunov exponent
-# is what
-# becomes of it
-# all in the end.
+# The other way round, a large $W_h$ need not make gradients explode: where the units are
+# saturated the slope $\phi'$ is small. Pascanu's bound uses the steepest unit of all on these
+# inputs, so that a rate below one makes vanishing certain and one above it decides nothing; the
+# Lyapunov exponent is what becomes of it all in the end.
 
 # %%
 for radius in (0.3, 1.2, 3.0):
@@ -141,8 +139,8 @@ for radius in (0.3, 1.2, 3.0):
 # %% [markdown]
 # ## Every loss and every state
 #
-# The whole picture is $\|\partial J_i / \partial h_j\|$ for all $i$ and $j$, here of the orthogonal
-# vanilla network. The tanh lets it vanish although $W_h$ itself keeps every norm.
+# The whole picture is $\|\partial J_i / \partial h_j\|$ for all $i$ and $j$, here of the
+# orthogonal vanilla network. The tanh lets it vanish although $W_h$ itself keeps every norm.
 
 # %%
 plot.gradient_map(analysis.state_gradient_map(*rnn).log_norm)
@@ -155,9 +153,8 @@ plot.gradient_map(analysis.state_gradient_map(*lstm).log_norm)
 
 # %% [markdown]
 # By lag and relative to the diagonal, so that a small loss is not taken for a vanishing gradient.
-# The LSTM is said to carry its gradient along the cell $c_t$; cutting the way through $h$ shows how
-# far that is
-# true here.
+# The LSTM is said to carry its gradient along the cell $c_t$; cutting the way through $h$ shows
+# how far that is true here.
 
 # %%
 bands = {
@@ -174,8 +171,8 @@ plot.lag_profiles(
 # %% [markdown]
 # ## What truncation misses
 #
-# Training on chunks cuts the sum after $k$ steps. Where gradients vanish little is lost, where they
-# do not, the truncated gradient is another one.
+# Training on chunks cuts the sum after $k$ steps. Where gradients vanish little is lost, where
+# they do not, the truncated gradient is another one.
 
 # %%
 ks = *(2**k for k in range(8) if 2**k < length), length

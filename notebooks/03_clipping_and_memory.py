@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Clipping and memory
 #
-# The lecture's remedy for exploding gradients is to clip them, and its remedy for vanishing ones is
-# a cell with gates. Here both can be seen at work: the cliff that makes clipping necessary, what
-# clipping did at each step of a training run, and how long the memory is that a gate makes.
+# The lecture's remedy for exploding gradients is to clip them, and its remedy for vanishing ones
+# is a cell with gates. Here both can be seen at work: the cliff that makes clipping necessary,
+# what clipping did at each step of a training run, and how long the memory is that a gate makes.
 
 # %%
 import os
@@ -51,10 +51,10 @@ plot.error_surface(ws, bs, surface, {name: descent.theta for name, descent in de
 # %% [markdown]
 # ## A clip that cannot overflow
 #
-# The norm of a gradient is a sum of squares, and squares leave the range of float32 long before the
-# gradient does. A step that is skipped just when the gradient explodes is hard to notice, so ours
-# takes the norm of $g / \max|g|$, counts what is not finite by itself, and keeps its statistics in
-# its state.
+# The norm of a gradient is a sum of squares, and squares leave the range of float32 long before
+# the gradient does. A step that is skipped just when the gradient explodes is hard to notice, so
+# ours takes the norm of $g / \max|g|$, counts what is not finite by itself, and keeps its
+# statistics in its state.
 
 # %%
 exploded = {"w": jnp.array([3e20, 4e20], jnp.float32)}
@@ -71,9 +71,10 @@ print(
 # %% [markdown]
 # ## Training with both in view
 #
-# An LSTM and a vanilla network learn the adding problem: add the two marked numbers of a sequence.
-# Predicting 1 always has a mean squared error of 1/6; less than that takes memory. A monitor takes
-# the spectral radius of $W_h$ at every 20th step, inside the compiled training loop.
+# An LSTM and a vanilla network learn the adding problem: add the two marked numbers of a
+# sequence. Predicting 1 always has a mean squared error of 1/6; less than that takes memory. A
+# monitor takes the spectral radius of $W_h$ at every 20th step, inside the compiled training
+# loop.
 
 # %%
 task = tasks.adding(12 if FAST else 40)
@@ -126,11 +127,10 @@ plot.clip_timeline(runs["LSTM"][3][1], max_norm)
 # %% [markdown]
 # ## Sequences too long for memory
 #
-# The way back through time needs what every step left on the way forth. With segments of $\sqrt T$
-# steps only the state at the start of each segment is kept, and the rest is computed again, one
-# segment at a time: a second forward pass for the memory. What the compiled gradient needs can be
-# asked before it
-# runs.
+# The way back through time needs what every step left on the way forth. With segments of $\sqrt
+# T$ steps only the state at the start of each segment is kept, and the rest is computed again,
+# one segment at a time: a second forward pass for the memory. What the compiled gradient needs
+# can be asked before it runs.
 
 # %%
 cell, length = cells.lstm(32, 32), 256 if FAST else 16384

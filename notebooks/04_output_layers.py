@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Output layers
 #
-# The lecture's last line is $\hat y_t = \mathrm{softmax}(U h_t)$: one exponential for each word of
-# the vocabulary, at every step. With a vocabulary of tens of thousands of words this line, and not
-# the recurrence, takes most of the time. Here are the three ways to pay less: in memory, in work
-# for rare words, and in training alone.
+# The lecture's last line is $\hat y_t = \mathrm{softmax}(U h_t)$: one exponential for each word
+# of the vocabulary, at every step. With a vocabulary of tens of thousands of words this line, and
+# not the recurrence, takes most of the time. Here are the three ways to pay less: in memory, in
+# work for rare words, and in training alone.
 
 # %%
 import os
@@ -24,12 +24,10 @@ key = jax.random.key(0)
 # %% [markdown]
 # ## The full softmax, without all its logits
 #
-# $\log P(w) = u_w \cdot y - \log \sum_v e^{u_v \cdot y}$ needs one logit and one sum, its gradient
-# the probabilities that the sum has just made. So both are made together, for a block of 256
-# positions or some more at a time, and the logits of a batch are never all in memory: what grows
-# with $V$ here are the
-# gradient of the
-# weights and one block.
+# $\log P(w) = u_w \cdot y - \log \sum_v e^{u_v \cdot y}$ needs one logit and one sum, its
+# gradient the probabilities that the sum has just made. So both are made together, for a block of
+# 256 positions or some more at a time, and the logits of a batch are never all in memory: what
+# grows with $V$ here are the gradient of the weights and one block.
 
 # %%
 n, positions = (4, 16) if FAST else (64, 2048)
@@ -54,10 +52,9 @@ for vocab_size in (100,) if FAST else (10_000, 30_000, 100_000, 300_000):
 # ## The adaptive softmax: rare words cost little
 #
 # Words are numbered by frequency, so a few of the first make up most of any text. The adaptive
-# softmax decides among those and one entry for each cluster of rarer words; a cluster is read only
-# where it is needed, and with fewer features. It is a distribution of its own kind, and exact: its
-# loss is a
-# log-likelihood.
+# softmax decides among those and one entry for each cluster of rarer words; a cluster is read
+# only where it is needed, and with fewer features. It is a distribution of its own kind, and
+# exact: its loss is a log-likelihood.
 
 # %%
 corpus = data.stdlib()
@@ -72,8 +69,8 @@ for name, s, size in zip(
 # %% [markdown]
 # ## The sampled softmax: an estimate, for training only
 #
-# Where the sum over the vocabulary is replaced by $K$ words drawn from $q$, each weighed by $1 / (K
-# q_v)$, the sum is unbiased and its logarithm is not: on average the loss lies below the cross
+# Where the sum over the vocabulary is replaced by $K$ words drawn from $q$, each weighed by $1 /
+# (K q_v)$, the sum is unbiased and its logarithm is not: on average the loss lies below the cross
 # entropy, and tends to it as $K$ grows. It is never scored: `log_prob` of the same head is the
 # exact one.
 
@@ -101,8 +98,7 @@ with plt.style.context(plot.STYLE):
 #
 # The exact perplexity on the validation text after each epoch, and the time it took. With three
 # thousand words the full softmax is still cheap; `experiments/heads.py` measures the layers alone
-# up to 200,000
-# words.
+# up to 200,000 words.
 
 # %%
 n, epochs, bptt = (8, 1, 32) if FAST else (96, 3, 32)
