@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmjax.checks import check_positive
+
 __all__ = ["Batch", "contiguous"]
 
 
@@ -37,9 +39,7 @@ def contiguous(ids: np.ndarray, *, batch_size: int, seq_len: int, start: int) ->
     Raises:
         ValueError: `batch_size` or `seq_len` is below 1, or the stream is empty.
     """
-    for name, value in {"batch_size": batch_size, "seq_len": seq_len}.items():
-        if value < 1:
-            raise ValueError(f"{name}: must be at least 1, got {value}")
+    check_positive(batch_size=batch_size, seq_len=seq_len)
     if not len(ids):
         raise ValueError("batches: the stream holds no tokens")
     length = -(-len(ids) // batch_size)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lmjax.checks import check_positive
 from lmjax.data import Corpus, contiguous
 from lmjax.metrics import perplexity
 from lmjax.models import LanguageModel
@@ -65,9 +66,7 @@ def steps_per_epoch(tokens: int, batch_size: int, bptt: int) -> int:
     Raises:
         ValueError: a number is below 1.
     """
-    for name, value in {"tokens": tokens, "batch_size": batch_size, "bptt": bptt}.items():
-        if value < 1:
-            raise ValueError(f"{name}: must be at least 1, got {value}")
+    check_positive(tokens=tokens, batch_size=batch_size, bptt=bptt)
     return math.ceil(math.ceil(tokens / batch_size) / bptt)
 
 
@@ -116,8 +115,7 @@ def fit(
         ValueError: a number is out of range, or the checkpoint does not fit.
         FloatingPointError: the loss is no longer finite; `out` holds what was good.
     """
-    if epochs < 1:
-        raise ValueError(f"epochs: must be at least 1, got {epochs}")
+    check_positive(epochs=epochs)
     epoch_steps = steps_per_epoch(len(corpus.train), batch_size, bptt)
     total, eos = epochs * epoch_steps, corpus.vocab.eos
     transform = optimizer(steps=total) if transform is None else transform

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lmjax.cells import CELLS, stack
+from lmjax.checks import check_positive
 from lmjax.data import Vocabulary
 from lmjax.heads import HEADS
 from lmjax.models import Dropout, LanguageModel, recurrent
@@ -71,9 +72,7 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
             raise ValueError(f"{name}: must be one of {', '.join(known)}, got {given!r}")
     hidden, layers = model.hidden, model.layers
     embedding = hidden if model.embedding is None else model.embedding
-    for name, size in {"hidden": hidden, "embedding": embedding, "layers": layers}.items():
-        if size < 1:
-            raise ValueError(f"{name}: must be at least 1, got {size}")
+    check_positive(hidden=hidden, embedding=embedding, layers=layers)
     if model.head == "tied" and embedding != hidden:
         raise ValueError(f"head: tied needs embedding equal to hidden, got {embedding=}, {hidden=}")
     make = CELLS[model.cell]
