@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,10 @@ __all__ = ["Trajectory", "direct_gradients", "step_loss", "trajectory"]
 
 
 class Trajectory(NamedTuple):
-    """The steps s_t = step(params, s_{t-1}, input_t, valid_t) of a run; padding is the identity."""
+    """The steps s_t = step(params, s_{t-1}, input_t, valid_t) of a run; padding is the identity.
+
+    With a mask the derivative's third argument is the pair (dinput_t, None).
+    """
 
     step: Callable  # params, state, input, valid -> state
     derivative: Callable  # what `steps` holds at t -> (dparams, ds_{t-1}, dinput_t) -> ds_t
@@ -46,26 +50,18 @@ def trajectory(cell, params, state, xs, mask=None) -> Trajectory:
         with_mask.step, False, params, state, inputs
     )
     _, states = results
-    unmasked = inputs if mask is None else inputs[0]
-    like_params, like_state, like_input = linearised.like
 
     def step(params, state, x, valid):
         return with_mask.step(params, state, x if mask is None else (x, valid))
 
-    def derivative(residuals):
-        linear = linearised.derivative(constants, residuals)
-        if mask is None:
-            return linear
-        return lambda dparams, ds, dx: linear(dparams, ds, (dx, None))
-
     return Trajectory(
         step,
-        derivative,
-        (like_params, like_state, like_input if mask is None else like_input[0]),
+        partial(linearised.derivative, constants),
+        linearised.like,
         residuals,
         shift(state, states),
         states,
-        unmasked,
+        inputs if mask is None else inputs[0],
         mask,
     )
 
