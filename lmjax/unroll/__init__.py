@@ -80,15 +80,15 @@ def unroll(
     References: Werbos (1988); Williams and Peng (1990) for truncation; Chen, Xu, Zhang and
     Guestrin (2016) for segments.
     """
-    check_arguments(cell, params, state, xs, mask)
-    params, state, xs, mask = vary_alike((params, state, xs, mask))
     options = {"mask": mask, "reverse": reverse}
+    if cell.layers and segment is None:
+        return layer_by_layer(unroll, cell, params, state, xs, **options)
+    check_arguments(cell, params, state, xs, mask)
+    params, state, xs, options["mask"] = vary_alike((params, state, xs, mask))
     if not len(jax.tree.leaves(xs)[0]):
         return scan(cell, params, state, xs, **options)
     if segment is not None:
         return unroll_segments(unroll, cell, params, state, xs, segment=segment, **options)
-    if cell.layers:
-        return layer_by_layer(unroll, cell, params, state, xs, **options)
     if cell.step is affine:
         return run_affine(reverse, state, cell.encode(params, without_padding(xs, mask)), mask)
     cell, xs = masked(cell, xs, mask)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lmjax.cell import affine
-from lmjax.tree import shift
+from lmjax.tree import shift, where
 
 __all__ = ["in_parallel", "in_sequence", "run_affine"]
 
@@ -17,8 +17,7 @@ def run_affine(reverse: bool, state, inputs, mask):
     like_state = jax.vmap(lambda x: jnp.broadcast_to(x, state.shape).astype(state.dtype))
     a, b = map(like_state, inputs)
     if mask is not None:
-        valid = mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim))
-        a, b = jnp.where(valid, a, 1), jnp.where(valid, b, 0)
+        a, b = where(mask, (a, b), (1, 0))
     states = solve(reverse, state, a, b)
     return states[0 if reverse else -1], states
 

@@ -28,10 +28,10 @@ def scan(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
     >>> states.tolist()
     [1.0, 1.5, 1.75]
     """
-    check_arguments(cell, params, state, xs, mask)
-    params, state, xs, mask = vary_alike((params, state, xs, mask))
     if cell.layers:
         return layer_by_layer(scan, cell, params, state, xs, mask=mask, reverse=reverse)
+    check_arguments(cell, params, state, xs, mask)
+    params, state, xs, mask = vary_alike((params, state, xs, mask))
     cell, xs = masked(cell, xs, mask)
 
     def body(state, x):

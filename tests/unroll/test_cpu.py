@@ -6,13 +6,13 @@ import chex
 import jax
 import jax.numpy as jnp
 import pytest
+from problems import MASK, N_IN, N, gradients, problem
 
 from lmjax import cells
 from lmjax.cells import CELLS
 from lmjax.unroll import SCHEDULES, cpu, scan, unroll
 from lmjax.unroll.backward import PLAIN
 
-T, B, N = 6, 3, 4
 PARTS = {  # the whole schedule, none, and each of its parts by itself
     "all": cpu.CPU,
     "none": PLAIN,
@@ -20,32 +20,25 @@ PARTS = {  # the whole schedule, none, and each of its parts by itself
 }
 
 
-def gradient(run, cell, key, mask=None):
-    k = jax.random.split(key, 3)
-    params, xs = cell.init(k[0]), jax.random.normal(k[1], (T, B, N))
-    state = cell.initial_state(params, (B,))
-
-    def loss(params, state, xs):
-        _, states = run(cell, params, state, xs, mask=mask)
-        return sum(jnp.sin(s).sum() for s in jax.tree.leaves(states))
-
-    return jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(params, state, xs)
+def assert_same_as_scan(cell, key, **way):
+    arguments = problem(cell, key)
+    unjitted = unroll.__wrapped__  # reads the schedule now, not where it was first compiled
+    states = [run(cell, *arguments, **way) for run in (unjitted, scan)]
+    found = [gradients(run, cell, *arguments, **way) for run in (unjitted, scan)]
+    chex.assert_trees_all_close(*states, rtol=1e-12, atol=1e-12)
+    chex.assert_trees_all_close(*found, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", [name for name in CELLS if name not in ("mingru", "diagonal")])
 def test_results_do_not_depend_on_the_schedule(name, part, key, monkeypatch):
     monkeypatch.setitem(SCHEDULES, "cpu", PARTS[part])
-    cell, mask = CELLS[name](N, N), jnp.arange(T)[:, None] < jnp.array([T, 3, 0])
-    ours = gradient(unroll.__wrapped__, cell, key, mask)
-    chex.assert_trees_all_close(ours, gradient(scan, cell, key, mask), rtol=1e-12, atol=1e-12)
+    assert_same_as_scan(CELLS[name](N_IN, N), key, mask=MASK)
 
 
 def test_the_library_is_right_without_the_file(key, monkeypatch):
     monkeypatch.setattr("lmjax.unroll.SCHEDULES", {})
-    cell = cells.stack(cells.lstm(N, N), cells.gru(N, N))
-    ours = gradient(unroll.__wrapped__, cell, key)
-    chex.assert_trees_all_close(ours, gradient(scan, cell, key), rtol=1e-12, atol=1e-12)
+    assert_same_as_scan(cells.stack(cells.lstm(N_IN, N), cells.gru(N, N)), key)
 
 
 def test_a_gradient_of_weights_is_made_without_turning_the_gradient_of_z(key):
