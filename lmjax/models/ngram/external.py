@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
+from lmjax.data.scratch import Scratch
 from lmjax.models.ngram.counts import Counts, Grams, check
 
 __all__ = ["count_on_disk", "count_with_spark"]
@@ -70,14 +70,14 @@ def count_on_disk(
 
 
 def count_with_spark(sentences, order: int, *, size: int, eos: int, folder=None) -> Counts:
-    """Count as `count` does, on a Spark cluster, for corpora of a billion words and more.
+    r"""Count as `count` does, on a Spark cluster, for corpora of a billion words and more.
 
     The cluster expands, aggregates and sorts the n-grams; the driver receives the distinct ones in
     order and keeps them in temporary files. Needs Java and the package `pyspark`
     (`pip install lmjax[spark]`).
 
         lines = spark.sparkContext.textFile("hdfs:///corpus/*")
-        sentences = lines.map(lambda line: (vocab.encode(line).tolist(),)).toDF(["ids"])
+        sentences = lines.map(lambda line: (vocab.encode(line + '\n').tolist(),)).toDF(["ids"])
         counts = count_with_spark(sentences, 5, size=len(vocab), eos=vocab.eos)
 
     Args:
@@ -138,7 +138,7 @@ def window(ids, begin, order, eos) -> list[np.ndarray]:
 def assemble(batches: Iterable, order: int, *, size: int, eos: int, folder) -> Counts:
     """Read the n-grams of every length off the sorted longest ones."""
     kinds = ("i4", "i4", "i4", "i8")
-    columns = {k: [_Column(kind, folder) for kind in kinds] for k in range(2, order + 1)}
+    columns = {k: [Scratch(kind, folder) for kind in kinds] for k in range(2, order + 1)}
     unigrams = np.zeros(size + 1, np.int64)
     rows = dict.fromkeys(columns, 0)
     open_count, open_whole = dict.fromkeys(columns, 0), dict.fromkeys(columns, False)
@@ -180,33 +180,16 @@ def assemble(batches: Iterable, order: int, *, size: int, eos: int, folder) -> C
         words_k, left_k, suffix_k, seen_k = (x.array() for x in (word, left, suffix, seen))
         wanted = context_k = left_k
         if k > 2:
-            found = _Column("i4", folder)
+            found = Scratch("i4", folder)
             for begin in range(0, len(words_k), BLOCK):
                 part = slice(begin, begin + BLOCK)
                 wanted = context[suffix_k[part]].astype(np.int64) << 32 | left_k[part]
                 found.append(np.searchsorted(key, wanted))
             context_k = found.array()
         grams.append(Grams(words_k, context_k, suffix_k, seen_k, left_k == 0))
-        context, keys = context_k, _Column("i8", folder)
+        context, keys = context_k, Scratch("i8", folder)
         for begin in range(0, len(words_k), BLOCK):
             part = slice(begin, begin + BLOCK)
             keys.append(suffix_k[part].astype(np.int64) << 32 | left_k[part])
         key = keys.array()
     return Counts(tuple(grams), eos + 1)
-
-
-class _Column:
-    """A vector that grows in an unnamed temporary file."""
-
-    def __init__(self, kind: str, folder: Path | None):
-        self.kind, self.file = kind, tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-
-    def append(self, values):
-        np.asarray(values, self.kind).tofile(self.file)
-
-    def array(self) -> np.ndarray:
-        self.file.flush()
-        with self.file:
-            if not self.file.tell():  # an empty file cannot be mapped
-                return np.zeros(0, self.kind)
-            return np.memmap(self.file, self.kind, "r")
