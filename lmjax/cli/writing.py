@@ -64,7 +64,7 @@ def suggestions(
 
 def _prompt_ids(vocab: data.Vocabulary, text: str) -> list[int]:
     """Return the line start and the tokens of a text that goes on."""
-    ids = vocab.encode(text)[:-1]
+    ids = vocab.encode(text + "\n")[:-1]
     if (ids == vocab.unk).any():
         unknown = [t for t in data.tokenize(text, vocab.level)[:-1] if t not in vocab.index]
         say(f"not in the vocabulary, read as {data.UNK}: {' '.join(unknown)}")

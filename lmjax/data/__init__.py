@@ -2,7 +2,7 @@
 
 from lmjax.data import tasks
 from lmjax.data.batches import Batch, contiguous
-from lmjax.data.corpora import Corpus, directory, stdlib
+from lmjax.data.corpora import Corpus, directory, one_split, stdlib
 from lmjax.data.text import EOS, UNK, Vocabulary, build_vocabulary, read_lines, tokenize
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "build_vocabulary",
     "contiguous",
     "directory",
+    "one_split",
     "read_lines",
     "stdlib",
     "tasks",

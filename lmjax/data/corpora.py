@@ -7,41 +7,49 @@ import hashlib
 import os
 import platform
 import re
-import shutil
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lmjax.data.text import Vocabulary, build_vocabulary, read_lines, tokenize
+from lmjax.data.scratch import Scratch
+from lmjax.data.text import Vocabulary, build_vocabulary, read_lines, tokenize_lines
 
-__all__ = ["Corpus", "directory", "stdlib"]
+__all__ = ["Corpus", "directory", "one_split", "stdlib"]
 
-LAYOUTS = ("{}.txt", "ptb.{}.txt", "wiki.{}.tokens")
+SPLITS = ("train", "valid", "test")
+LAYOUTS = ("{}.txt", "ptb.{}.txt", "wiki.{}.tokens", "wiki.{}.raw")
+PACKED = ("", ".gz", ".bz2", ".xz", ".zst")  # endings of the files' names
 NOT_PROSE = {"site-packages", "dist-packages", "test", "tests", "idle_test"}  # folders left out
 
 
 class Corpus(NamedTuple):
-    """A text in three splits of token ids; the arrays lie on disk, read as they are needed."""
+    """A text in three splits of token ids; the arrays lie on disk, read as they are needed.
+
+    A split that was not asked for is empty.
+    """
 
     name: str
     vocab: Vocabulary
     train: np.ndarray  # int32 [N]
     valid: np.ndarray  # int32 [N]
     test: np.ndarray  # int32 [N]
-    sha256: str  # of the three files' bytes, in this order
+    sha256: str  # of the three texts' bytes, in this order; of those that are there
 
 
 def directory(
     path, *, level: str = "word", min_count: int = 1, vocab: Vocabulary | None = None
 ) -> Corpus:
-    """Read a directory that holds `train`, `valid` and `test` in one of three layouts.
+    """Read a directory that holds `train`, `valid` and `test` in one of four layouts.
 
-    `train.txt`, `ptb.train.txt` or `wiki.train.tokens`, and so on. Files are read line by line and
-    ids are kept on disk: neither needs to fit in memory.
+    `train.txt`, `ptb.train.txt`, `wiki.train.tokens` or `wiki.train.raw`, and so on, as they are or
+    compressed (`train.txt.gz`). Files are read line by line and ids are kept on disk: neither needs
+    to fit in memory.
 
     Args:
         path: the directory.
@@ -50,87 +58,123 @@ def directory(
         vocab: use this vocabulary in place of one counted on the training split.
 
     Raises:
-        ValueError: no layout fits, a file is not UTF-8, or a split is empty.
+        ValueError: no layout fits, a file is not UTF-8 or holds a reserved symbol, or a split is
+            empty.
     """
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"corpus: {path} is not a directory")
-    found = [
-        layout
-        for layout in LAYOUTS
-        if all((path / layout.format(s)).is_file() for s in ("train", "valid", "test"))
-    ]
-    if not found:
-        layouts = " or ".join(layout.format("{train,valid,test}") for layout in LAYOUTS)
-        raise ValueError(f"corpus: {path} holds no {layouts}")
-    files = [path / found[0].format(split) for split in ("train", "valid", "test")]
-    for file in files:
-        if not file.stat().st_size:
-            raise ValueError(f"corpus: {file} is empty")
+    files = _find(path, SPLITS)
     if vocab is None:
-        vocab = build_vocabulary(read_lines(files[0]), level=level, min_count=min_count)
+        file = files["train"]
+        vocab = build_vocabulary(read_lines(file), level=level, min_count=min_count, name=file)
+    return _read(path.resolve().name, files, SPLITS, vocab)
+
+
+def one_split(path, split: str, *, vocab: Vocabulary) -> Corpus:
+    """Read one split alone, of a directory as `directory` takes it, where others may lack.
+
+    Args:
+        path: the directory, or the split's file under any name, which can be a pipe.
+        split: "train", "valid" or "test".
+        vocab: the words.
+
+    Raises:
+        ValueError: as `directory`.
+    """
+    path = Path(path)
+    if split not in SPLITS:
+        raise ValueError(f"split: must be train, valid or test, got {split!r}")
+    if not path.exists():
+        raise ValueError(f"corpus: {path} is not a directory or a file")
+    if path.is_dir():
+        return _read(path.resolve().name, _find(path, [split]), [split], vocab)
+    return _read(path.name, {split: path}, [split], vocab)
+
+
+def _find(path: Path, needed: Collection[str]) -> dict[str, Path]:
+    """Return the files, by split, of the first layout that has those needed."""
+    for layout, ending in product(LAYOUTS, PACKED):
+        files = {split: path / (layout.format(split) + ending) for split in SPLITS}
+        files = {split: file for split, file in files.items() if file.is_file()}
+        if set(needed) <= set(files):
+            return files
+    name = f"{{{','.join(needed)}}}" if len(needed) > 1 else next(iter(needed))
+    layouts = " or ".join(layout.format(name) for layout in LAYOUTS)
+    raise ValueError(f"corpus: {path} holds no {layouts}")
+
+
+def _read(name: str, files: dict[str, Path], wanted: Collection[str], vocab: Vocabulary) -> Corpus:
+    """Encode the splits that are wanted; all files count for the digest."""
     digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    train, valid, test = (encode_file(vocab, file) for file in files)
-    return Corpus(path.resolve().name, vocab, train, valid, test, digest.hexdigest())
+    ids = dict.fromkeys(SPLITS, np.zeros(0, np.int32))
+    for split, file in files.items():
+        if split in wanted:
+            ids[split] = encode_file(vocab, file, digest)
+        else:
+            for _ in read_lines(file, digest):
+                pass
+    return Corpus(name, vocab, **ids, sha256=digest.hexdigest())
 
 
-def encode_file(vocab: Vocabulary, path) -> np.ndarray:
+def encode_file(vocab: Vocabulary, path, digest=None) -> np.ndarray:
     """Return the ids of a file's tokens as int32 `[N]`, kept in an unnamed temporary file."""
-    get, unk = vocab.index.get, vocab.unk
-    with tempfile.TemporaryFile() as ids:
-        for line in read_lines(path):
-            tokens = [get(token, unk) for token in tokenize(line, vocab.level)]
-            np.array(tokens, np.int32).tofile(ids)
-        return np.memmap(ids, np.int32, "r")
+    get, unk, ids = vocab.index.get, vocab.unk, Scratch("i4")
+    for tokens in tokenize_lines(read_lines(path, digest), vocab.level, name=path):
+        ids.append([get(token, unk) for token in tokens])
+    if not len(found := ids.array()):
+        raise ValueError(f"corpus: {path} is empty")
+    return found
 
 
-def stdlib(*, vocab: Vocabulary | None = None) -> Corpus:
+def stdlib(*, level: str = "word", min_count: int = 5, vocab: Vocabulary | None = None) -> Corpus:
     """Return the corpus made of the English prose that every CPython ships.
 
     The reference topics of `pydoc` and the docstrings of the standard library, lower-cased, one
     paragraph a line, each paragraph once; a module or topic falls whole into one split, by the hash
     of its name (train 80 %, valid 10 %, test 10 %). The text differs between Python versions: name
     and sha256 say which it is. Made in about ten seconds on first use, then kept in a cache
-    directory (`$LMJAX_CACHE`, or `lmjax` in the user's cache directory). Words seen less than five
-    times in the training split become `<unk>`, unless a `vocab` is given.
+    directory (`$LMJAX_CACHE`, or `lmjax` in the user's cache directory).
+
+    The arguments are those of `directory`.
+
+    Raises:
+        OSError: the cache cannot be written.
     """
     home = Path(
         os.environ.get("LMJAX_CACHE")
         or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lmjax"
     )
-    name = f"stdlib-py{platform.python_version()}"
-    path = home / name
+    path = home / f"stdlib-py{platform.python_version()}"
     if not path.is_dir():
         home.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=home))
-        _write_prose(fresh)
-        try:
-            fresh.rename(path)  # whole or not at all
-        except OSError:  # another process was first
-            shutil.rmtree(fresh)
-    return directory(path, min_count=5, vocab=vocab)
+        with tempfile.TemporaryDirectory(dir=home) as place:
+            fresh = Path(place) / path.name
+            try:
+                _write_prose(fresh)
+                fresh.rename(path)  # whole or not at all
+            except OSError as error:
+                if not path.is_dir():  # or another process was first
+                    raise OSError(error.errno, error.strerror, str(home)) from None
+    return directory(path, level=level, min_count=min_count, vocab=vocab)
 
 
 def _write_prose(path: Path):
+    path.mkdir()
     seen: set[str] = set()
-    files = {
-        split: (path / f"{split}.txt").open("w", encoding="utf-8")
-        for split in ("train", "valid", "test")
-    }
-    for name, text in _documents():
-        place = hashlib.sha256(name.encode()).digest()[0]
-        split = "test" if place < 26 else "valid" if place < 52 else "train"
-        for paragraph in re.split(r"\n\s*\n", text):
-            line = " ".join(re.findall(r"\w+(?:'\w+)?|[^\w\s]", paragraph.lower()))
-            if line not in seen and _is_prose(paragraph):
-                seen.add(line)
-                files[split].write(line + "\n")
-    for file in files.values():
-        file.close()
+    with ExitStack() as stack:
+        files = {
+            split: stack.enter_context((path / f"{split}.txt").open("w", encoding="utf-8"))
+            for split in SPLITS
+        }
+        for name, text in _documents():
+            place = hashlib.sha256(name.encode()).digest()[0]
+            split = "test" if place < 26 else "valid" if place < 52 else "train"
+            for paragraph in re.split(r"\n\s*\n", text):
+                line = " ".join(re.findall(r"\w+(?:'\w+)?|[^\w\s]", paragraph.lower()))
+                if line not in seen and _is_prose(paragraph):
+                    seen.add(line)
+                    files[split].write(line + "\n")
 
 
 def _is_prose(paragraph: str) -> bool:

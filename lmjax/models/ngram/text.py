@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 
 import numpy as np
 
-from lmjax.data import EOS, UNK, Vocabulary, tokenize
+from lmjax.data import EOS, UNK, Vocabulary
+from lmjax.data.text import RESERVED, tokenize_lines
 
 __all__ = ["read_text"]
 
-SPECIAL = ("<s>", "</s>", UNK)
 
-
-def read_text(lines: Iterable[str], *, skip_symbols: bool = False) -> tuple[np.ndarray, Vocabulary]:
+def read_text(
+    lines: Iterable[str], *, skip_symbols: bool = False, name="text"
+) -> tuple[np.ndarray, Vocabulary]:
     """Encode lines as lmplz does: ids by first appearance after `<unk>` and the sentence's end.
 
     Every line is a sentence, an empty one too. `<unk>` is never in the text: it stands for every
@@ -24,6 +25,7 @@ def read_text(lines: Iterable[str], *, skip_symbols: bool = False) -> tuple[np.n
     Args:
         lines: without their newlines, see `data.read_lines`.
         skip_symbols: take `<s>`, `</s>` and `<unk>` in the text for white space.
+        name: what an error calls the text.
 
     Returns:
         `(ids, vocab)`: int32 `[N]` with the end of each line, and the words.
@@ -37,20 +39,12 @@ def read_text(lines: Iterable[str], *, skip_symbols: bool = False) -> tuple[np.n
     """
     index: defaultdict[str, int] = defaultdict(None, {UNK: 0, EOS: 1})
     index.default_factory = index.__len__
-    number = 0
-
-    def sentences() -> Iterator[list[str]]:
-        nonlocal number
-        for number, line in enumerate(lines, 1):
-            tokens = tokenize(line)
-            if "<" in line:
-                reserved = next((t for t in tokens[:-1] if t in SPECIAL or t == EOS), None)
-                if reserved and (reserved == EOS or not skip_symbols):
-                    raise ValueError(f"text: line {number} holds the reserved symbol {reserved}")
-                tokens = [t for t in tokens if t not in SPECIAL]
-            yield tokens
-
-    ids = np.fromiter(map(index.__getitem__, chain.from_iterable(sentences())), np.int32)
+    special = {*RESERVED, UNK}
+    skipped = special - {EOS} if skip_symbols else set()
+    sentences = tokenize_lines(lines, name=name, reserved=special - skipped)
+    words = chain.from_iterable(sentences)
+    kept = (word for word in words if word not in skipped) if skipped else words
+    ids = np.fromiter(map(index.__getitem__, kept), np.int32)
     if len(index) == 2:
-        raise ValueError(f"text: no words in {number} lines")
+        raise ValueError(f"{name}: no words in {len(ids)} lines")
     return ids, Vocabulary(tuple(index))
