@@ -12,10 +12,10 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional
 
 import lmjax.metrics as metrics
-from lmjax.cli.terminal import Json, emit
+from lmjax.cli.measuring import as_answer, read_corpus, sentence
+from lmjax.cli.terminal import Json, called, emit
 from lmjax.cli.writing import Sampling, suggestions, write_on
-from lmjax.data import Vocabulary, directory, read_lines, tokenize
-from lmjax.data.corpora import LAYOUTS
+from lmjax.data import Vocabulary, read_lines
 from lmjax.interop.arpa import read_arpa, write_arpa
 from lmjax.models import LanguageModel, Params, ngram
 
@@ -26,7 +26,7 @@ Method = Literal["mkn", "kn", "katz", "add", "mle", "stupid"]
 
 def fit(
     out: Path,
-    corpus: Path | None = None,
+    corpus: str | None = None,
     text: Path | None = None,
     order: int = 5,
     method: Method = "mkn",
@@ -43,8 +43,8 @@ def fit(
 
     Args:
         out: File for the model; an ARPA file if it ends in .arpa or .arpa.gz.
-        corpus: Directory with train, valid and test text. Its vocabulary is closed, `<unk>` a word
-            as any other.
+        corpus: Directory with train, valid and test text, or "stdlib" for Python's own English
+            prose. Its vocabulary is closed, `<unk>` a word as any other.
         text: In place of a corpus, one text, taken as KenLM's lmplz does: `<unk>` is reserved for
             other words.
         order: n, the length of the longest n-grams.
@@ -62,13 +62,15 @@ def fit(
     """
     begin = time.perf_counter()
     if corpus is not None and text is None:
-        read = directory(corpus, level=level, min_count=min_count)
-        ids, vocab, source = read.train, read.vocab, f"{read.name}:{read.sha256[:8]}"
+        read = read_corpus(corpus, level=level, min_count=min_count)
+        ids, vocab, source = read.train, read.vocab, called(read)
     elif text is None or corpus is not None:
         raise ValueError("fit: give either --corpus or --text")
     else:
-        ids, vocab = ngram.read_text(read_lines(text), skip_symbols=skip_symbols)
-        source = f"{text.name}:{_digest(text)[:8]}"
+        digest = hashlib.sha256()
+        lines = read_lines(text, digest)
+        ids, vocab = ngram.read_text(lines, skip_symbols=skip_symbols, name=text)
+        source = f"{text.name}:{digest.hexdigest()[:8]}"
     if method != "mkn" and (prune or discount_fallback):
         raise ValueError(f"fit: prune and discount_fallback are options of mkn, not of {method}")
     counts = ngram.count(ids, order, size=len(vocab), eos=vocab.eos)
@@ -115,7 +117,7 @@ def fit(
 
 def evaluate_model(
     file: Positional[Path],
-    corpus: Path,
+    corpus: str,
     split: Literal["train", "valid", "test"] = "test",
     as_json: Json = False,
 ) -> None:
@@ -123,7 +125,7 @@ def evaluate_model(
 
     Args:
         file: The model, or an ARPA file.
-        corpus: Directory of the text.
+        corpus: Directory of the text, the split's file itself, or "stdlib".
         split: train, valid or test.
         as_json: Print one JSON object.
     """
@@ -133,35 +135,31 @@ def evaluate_model(
         raise ValueError(
             f"{file}: stupid backoff is a score, not a distribution, and has no perplexity"
         )
-    text = _split(corpus, split)
-    ids, oov = _encode(vocab, text)
+    read = read_corpus(corpus, vocab=vocab, split=split)
+    ids = getattr(read, split)
     logp = np.asarray(ngram.log_prob(model, ids), float)
-    impossible = int((~np.isfinite(logp)).sum())
+    known = ids != vocab.unk
     nll = -float(logp.mean())
-    answer = {
-        "perplexity": None if impossible else float(np.exp(nll)),
-        "nll": None if impossible else nll,
-    }
-    answer |= {
-        "tokens": len(ids),
-        "oov": oov,
-        "impossible": impossible,
-        "seconds": time.perf_counter() - begin,
-    }
     signature = metrics.signature(
         model=facts.get("signature", f"{file.name}:{_digest(file)[:8]}"),
-        corpus=f"{corpus.resolve().name}:{_digest(text)[:8]}",
+        corpus=called(read),
         split=split,
         tokens=len(ids),
     )
-    line = (
-        f"{split} perplexity {np.exp(nll):.3f} on {len(ids):,} tokens, "
-        f"{oov:,} not in the vocabulary"
-        if not impossible
-        else f"no {split} perplexity: "
-        f"{impossible:,} of {len(ids):,} tokens have probability 0 or none"
+    result = metrics.Perplexity(
+        perplexity=float(np.exp(nll)),
+        nll=nll,
+        tokens=len(ids),
+        oov=int((~known).sum()),
+        perplexity_without_oov=float(np.exp(-logp[known].mean())),
+        seconds=time.perf_counter() - begin,
+        signature=signature,
     )
-    emit({**answer, "signature": signature}, as_json, f"{line}\n{signature}")
+    impossible = int((~np.isfinite(logp)).sum())
+    text = sentence(result, split)
+    if impossible:
+        text = f"{impossible:,} tokens have probability 0 or none\n{text}"
+    emit({**as_answer(result), "impossible": impossible}, as_json, text)
 
 
 def generate(
@@ -201,7 +199,7 @@ def complete(
 
 def report(
     file: Positional[Path],
-    corpus: Path | None = None,
+    corpus: str | None = None,
     split: Literal["train", "valid", "test"] = "test",
     as_json: Json = False,
 ) -> None:
@@ -209,7 +207,7 @@ def report(
 
     Args:
         file: The model, or an ARPA file.
-        corpus: Directory of the text.
+        corpus: Directory of the text, the split's file itself, or "stdlib".
         split: train, valid or test.
         as_json: Print one JSON object.
     """
@@ -221,7 +219,8 @@ def report(
         ("MB", [f"{size / 1e6:.2f}" for size in kept.bytes]),
     ]
     if corpus is not None:
-        unseen = ngram.sparsity(model, _encode(vocab, _split(corpus, split))[0])
+        text = read_corpus(corpus, vocab=vocab, split=split)
+        unseen = ngram.sparsity(model, getattr(text, split))
         answer |= unseen._asdict()
         for title, shares in (
             ("unseen n-grams", unseen.unseen_ngram),
@@ -281,23 +280,6 @@ def _load(file: Path):
 
 def _language_model(model, vocab) -> tuple[LanguageModel, Params]:
     return ngram.ngram(len(vocab), model.order, eos=vocab.eos), Params((), (), model)
-
-
-def _split(corpus: Path, split: str) -> Path:
-    """Return the file of one split of a corpus."""
-    for layout in LAYOUTS:
-        if (corpus / layout.format(split)).is_file():
-            return corpus / layout.format(split)
-    names = " or ".join(layout.format(split) for layout in LAYOUTS)
-    raise ValueError(f"corpus: {corpus} holds no {names}")
-
-
-def _encode(vocab, path: Path) -> tuple[np.ndarray, int]:
-    """Return the ids of a text and how many of its tokens are not in the vocabulary."""
-    get = vocab.index.get
-    tokens = (t for line in read_lines(path) for t in tokenize(line, vocab.level))
-    ids = np.array([get(t, -1) for t in tokens], np.int32)
-    return np.where(ids < 0, vocab.unk, ids).astype(np.int32), int((ids < 0).sum())
 
 
 def _digest(path: Path) -> str:

@@ -16,6 +16,9 @@ import lmjax.data as data
 import lmjax.decoding as decoding
 import lmjax.metrics as metrics
 import lmjax.train as training
+from lmjax.cli.measuring import as_answer
+from lmjax.cli.measuring import read_corpus as _corpus
+from lmjax.cli.measuring import sentence as _sentence
 from lmjax.cli.terminal import Json, called, emit, lap, laps, progress, say, working
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.metrics import Perplexity
@@ -149,7 +152,8 @@ def evaluate_run(
 
     Args:
         run: Directory of the run.
-        corpus: Directory of the text, default that of the training.
+        corpus: Directory of the text, the split's file itself, or "stdlib"; default that of the
+            training.
         split: train, valid or test.
         batch_size: Sequences scored side by side; more than 1 is faster and loses context at each
             start.
@@ -160,7 +164,10 @@ def evaluate_run(
     training.keep_memory()
     trained = training.load_run(run)
     with working(f"measuring {split} perplexity"):
-        text = _corpus(corpus or trained.config["corpus"], vocab=trained.vocab)
+        place = corpus or _trained_on(run, trained.config["corpus"])
+        text = _corpus(place, vocab=trained.vocab, split=split)
+        if corpus is None and text.sha256 != trained.config["sha256"]:
+            say(f"{place} does not hold the text that the run was trained on")
         result = _measure(
             trained.lm,
             trained.params,
@@ -169,7 +176,7 @@ def evaluate_run(
             seed=trained.config["seed"],
             batch_size=batch_size,
         )
-    emit(result._asdict(), as_json, _sentence(result, split))
+    emit(as_answer(result), as_json, _sentence(result, split))
 
 
 def generate(
@@ -331,26 +338,29 @@ DEMO_LR, DEMO_CLIP = 8e-3, 1.0
 # --- what the commands share ----------------------------------------------------------------------
 
 
-def _corpus(name: str, **options) -> data.Corpus:
-    if name == "stdlib":
-        return data.stdlib(vocab=options.get("vocab"))
-    return data.directory(name, **options)
+def _trained_on(run: Path, corpus: str) -> str:
+    """Return where the corpus of a run is: where it was, or there as seen from beside the run."""
+    above = run.resolve().parents
+    places = [Path(corpus), *(place / corpus for place in above), above[0] / Path(corpus).name]
+    found = corpus if corpus == "stdlib" else next(filter(Path.is_dir, places), None)
+    if found is None:
+        raise ValueError(f"corpus: the run was trained on {corpus}, not to be found; give --corpus")
+    return str(found)
 
 
 def _measure(
     lm, params, text: data.Corpus, split: str, *, seed: int, batch_size: int = 1
 ) -> Perplexity:
+    vocab = text.vocab
     fields: dict[str, Any] = {"corpus": called(text), "split": split, "seed": seed}
-    return metrics.perplexity(
-        lm, params, getattr(text, split), start=text.vocab.eos, batch_size=batch_size, **fields
-    )
-
-
-def _sentence(result: Perplexity, split: str) -> str:
-    return (
-        f"{split} perplexity {result.perplexity:.3f} on {result.tokens:,} tokens "
-        f"(nll {result.nll:.5f} nats a token, {result.seconds:.1f} s)\n{result.signature}"
-    )
+    fields |= {"start": vocab.eos, "unknown": vocab.unk, "batch_size": batch_size}
+    result = metrics.perplexity(lm, params, getattr(text, split), **fields)
+    if result.oov and vocab.symbols[-1] == data.UNK:  # the last of the vocabulary was never seen
+        say(
+            f"the perplexity includes {result.oov:,} words that the model never saw, read as "
+            f"{data.UNK}, which was not in its training text either (see --min-count)"
+        )
+    return result
 
 
 def _name(model: Model) -> str:

@@ -24,6 +24,8 @@ class Perplexity(NamedTuple):
     perplexity: float  # exp(nll)
     nll: float  # mean negative log-likelihood, nats a token
     tokens: int  # how many tokens were scored
+    oov: int  # how many of them are `<unk>`, which stands for words that are not in the vocabulary
+    perplexity_without_oov: float  # the same over the other tokens
     seconds: float
     signature: str
 
@@ -34,6 +36,7 @@ def perplexity(
     ids: np.ndarray,
     *,
     start: int,
+    unknown: int = -1,
     batch_size: int = 1,
     seq_len: int = 128,
     **fields,
@@ -48,11 +51,15 @@ def perplexity(
     where a backend multiplies float32 in less by default (TF32 on a GPU, bfloat16 on a TPU), summed
     in double precision.
 
+    Unknown words are tokens as any other, and counted: as in KenLM there is a second perplexity,
+    over the tokens that are known, after the same words as before.
+
     Args:
         lm: the model.
         params: its parameters.
         ids: int `[N]`, all of which are scored.
         start: the token before the first, e.g. `vocab.eos`.
+        unknown: the token of unknown words, `vocab.unk`; none by default.
         batch_size: how many sequences; 1 is the exact protocol.
         seq_len: how many tokens of each are scored at once; affects memory and speed alone.
         **fields: what the signature shall name besides the versions, e.g. `corpus="..."`.
@@ -72,16 +79,20 @@ def perplexity(
     vocab_size = jax.eval_shape(lambda p: _next_shape(lm, p), params).shape[-1]
     state = lm.cell.initial_state(params.cell, (batch_size,))
     # losses stay on the device until the end: no batch waits for the one before
-    losses, tokens = [], 0
+    sums, tokens, oov = [], 0, 0
     for batch in contiguous(ids, batch_size=batch_size, seq_len=seq_len, start=start):
         if (bad := batch.targets.max()) >= vocab_size or batch.targets.min() < 0:
             raise ValueError(f"perplexity: token {bad} is not in the vocabulary of {vocab_size}")
-        state, nll = _score(lm, params, state, batch)
-        losses.append(nll)
+        state, nll = _score(lm, params, state, batch, unknown)
+        sums.append(nll)
         tokens += int(batch.mask.sum())
-    nll = sum(map(float, losses)) / tokens
+        oov += int((batch.mask & (batch.targets == unknown)).sum())
+    whole, known = np.array(jax.device_get(sums), float).sum(0)
+    nll = float(whole / tokens)
+    with np.errstate(all="ignore"):  # too large is inf, and nan is over no tokens
+        value, without = float(np.exp(nll)), float(np.exp(known / (tokens - oov)))
     text = signature(**fields, tokens=tokens, batch_size=batch_size)
-    return Perplexity(float(np.exp(nll)), nll, tokens, time.perf_counter() - begin, text)
+    return Perplexity(value, nll, tokens, oov, without, time.perf_counter() - begin, text)
 
 
 def _next_shape(lm, params):
@@ -90,9 +101,11 @@ def _next_shape(lm, params):
 
 @partial(jax.jit, static_argnames="lm")
 @full_precision
-def _score(lm, params, state, batch):
+def _score(lm, params, state, batch, unknown):
+    """Return the state, and the losses summed over all tokens, and over the known ones."""
     state, logp = log_prob(lm, params, state, batch.inputs, batch.targets)
-    return state, -jnp.where(batch.mask, logp, 0).sum()
+    known = batch.mask & (batch.targets != unknown)
+    return state, jnp.stack([-jnp.where(mask, logp, 0).sum() for mask in (batch.mask, known)])
 
 
 def unigram_perplexity(train: np.ndarray, ids: np.ndarray, vocab_size: int) -> float:
@@ -100,6 +113,11 @@ def unigram_perplexity(train: np.ndarray, ids: np.ndarray, vocab_size: int) -> f
 
     >>> round(unigram_perplexity(np.array([0, 0, 1]), np.array([0]), 2), 4)
     1.6667
+
+    Raises:
+        ValueError: there are no tokens to score.
     """
+    if not len(ids):
+        raise ValueError("unigram_perplexity: the text holds no tokens")
     counts = np.bincount(train, minlength=vocab_size) + 1
     return float(np.exp(-np.log(counts / counts.sum())[ids].mean()))

@@ -1,7 +1,10 @@
 """The commands `lmjax ngram`, as a user calls them."""
 
+import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +55,11 @@ def test_eval_scores_every_token_and_counts_the_unknown(model, corpus, answer):
     fitted, vocab, _ = ng.load(model)
     assert vocab == text.vocab
     assert result["tokens"] == len(text.test)
-    assert result["oov"] == 1  # the zebra; <unk> is a word of the text
+    assert result["oov"] == 2  # the zebra, and an <unk> that is written, as KenLM counts
     logp = np.asarray(ng.log_prob(fitted, text.test), float)
     assert result["perplexity"] == pytest.approx(np.exp(-logp.mean()))
+    known = logp[text.test != vocab.unk]
+    assert result["perplexity_without_oov"] == pytest.approx(np.exp(-known.mean()))
     assert "split:test" in result["signature"]
 
 
@@ -135,14 +140,23 @@ def test_characters_work_as_well(corpus, tmp_path, answer):
         (("fit", "--corpus", "CORPUS", "--out", "x", "--order", "0"), "order: at least 1, got 0"),
         (("fit", "--text", "EMPTY", "--out", "x"), "no words in 0 lines"),
         (("eval", "EMPTY", "--corpus", "CORPUS"), "empty.txt: line 1: expected"),
-        (("eval", "MODEL", "--corpus", "MODEL"), "holds no train.txt|holds no test.txt"),
+        (("eval", "MODEL", "--corpus", "MODEL"), "story.ngram: line 1 is not UTF-8"),
+        (("eval", "MODEL", "--corpus", "EMPTY"), "empty.txt is empty"),
+        (("report", "MODEL", "--corpus", "EMPTY"), "empty.txt is empty"),
+        (("eval", "MODEL", "--corpus", "ENDS"), "ends.txt: line 2 holds the reserved symbol </s>"),
+        (
+            ("fit", "--text", "ENDS", "--out", "x"),
+            "ends.txt: line 2 holds the reserved symbol </s>",
+        ),
         (("complete", "MODEL", "the", "--count", "0"), "count must be at least 1"),
     ],
 )
 def test_refusals_are_one_line(args, message, corpus, model, tmp_path):
     (tmp_path / "empty.txt").touch()
+    (tmp_path / "ends.txt").write_text("the student\nthe old </s>\n")
     places = {"CORPUS": corpus, "MODEL": model}
-    places |= {"EMPTY": tmp_path / "empty.txt", "x": tmp_path / "x"}
+    places |= {"EMPTY": tmp_path / "empty.txt", "ENDS": tmp_path / "ends.txt"}
+    places["x"] = tmp_path / "x"
     with pytest.raises(ValueError, match=message) as caught:
         call(*(places.get(a, a) for a in args))
     assert "\n" not in str(caught.value)
@@ -156,3 +170,83 @@ def test_a_missing_file_is_an_error_of_the_system(corpus, model, tmp_path):
     (tmp_path / "copy" / "test.txt").unlink()
     with pytest.raises(ValueError, match=r"holds no test\.txt"):
         call("eval", model, "--corpus", tmp_path / "copy")
+
+
+TRAIN = """the red fox ran
+the fox saw the red hen
+a hen ran to the fox
+the hen and the fox ran
+red hen saw a red fox and ran
+to the fox the hen ran
+"""
+
+
+def test_unknown_words_are_counted_as_kenlm_counts_them(tmp_path, answer, capsys):
+    """KenLM's `query`: 13.114523 with the unknown words, 9.761001 without, 2 of 10 tokens."""
+    (tmp_path / "train.txt").write_text(TRAIN)
+    (tmp_path / "test.txt").write_text("the zebra ran\nquaggas\nthe fox hen\n")
+    model = tmp_path / "m.arpa"
+    options = ("--order", 3, "--discount-fallback", "--out", model)
+    answer("fit", "--text", tmp_path / "train.txt", *options)
+    result = answer("eval", model, "--corpus", tmp_path)
+    assert result["perplexity"] == pytest.approx(13.114523, rel=1e-6)
+    assert result["perplexity_without_oov"] == pytest.approx(9.761001, rel=1e-6)
+    assert (result["oov"], result["tokens"]) == (2, 10)
+    call("eval", model, "--corpus", tmp_path / "test.txt")
+    said = capsys.readouterr().out
+    assert "2 unknown words (20.0%), perplexity 9.761 without them" in said
+
+
+def write_splits(path, text, end="\n"):
+    path.mkdir()
+    for split in ("train", "valid", "test"):
+        (path / f"{split}.txt").write_bytes(text.replace("\n", end).encode())
+    return path
+
+
+def test_an_end_in_writing_is_refused_and_does_not_count_twice(tmp_path, answer):
+    without = write_splits(tmp_path / "without", TRAIN)
+    written = write_splits(tmp_path / "with", TRAIN.replace("\n", " <eos>\n"))
+    options = ("--order", 2, "--discount-fallback", "--out", tmp_path / "m")
+    with pytest.raises(ValueError, match=r"with/train\.txt: line 1 holds the reserved .* <eos>"):
+        call("fit", "--corpus", written, *options)
+    answer("fit", "--corpus", without, *options)
+    result = answer("eval", tmp_path / "m", "--corpus", without)
+    assert result["tokens"] == 42 and result["perplexity"] == pytest.approx(3.984, abs=5e-4)
+    with pytest.raises(ValueError, match=r"with/test\.txt: line 1 holds the reserved .* <eos>"):
+        call("eval", tmp_path / "m", "--corpus", written)
+    for command in (("complete", "the <eos>"), ("generate", "--prompt", "</s>")):
+        with pytest.raises(ValueError, match="line 1 holds the reserved symbol <"):
+            call(command[0], tmp_path / "m", *command[1:])
+
+
+def test_characters_are_the_same_with_both_kinds_of_line_ends(tmp_path, answer):
+    for name, end in (("lf", "\n"), ("crlf", "\r\n")):
+        text = write_splits(tmp_path / name, TRAIN, end)
+        options = ("--level", "char", "--order", 2, "--discount-fallback", "--out", tmp_path / "m")
+        answer("fit", "--corpus", text, *options)
+        result = answer("eval", tmp_path / "m", "--corpus", text)
+        assert result["tokens"] == 138 and result["perplexity"] == pytest.approx(3.138, abs=5e-4)
+
+
+def test_stdlib_is_a_corpus_here_too(tmp_path, answer):
+    options = ("--order", 2, "--method", "add", "--delta", 0.1)
+    fitted = answer("fit", "--corpus", "stdlib", "--out", tmp_path / "m", *options)
+    result = answer("eval", tmp_path / "m", "--corpus", "stdlib", "--split", "valid")
+    text = data.stdlib()
+    assert (fitted["tokens"], result["tokens"]) == (len(text.train), len(text.valid))
+    assert f"corpus:{text.name}:{text.sha256[:8]}" in result["signature"]
+    assert result["oov"] == (text.valid == text.vocab.unk).sum()
+    shown = answer("report", tmp_path / "m", "--corpus", "stdlib")
+    assert shown["tokens"] == len(text.test)
+
+
+def test_standard_input_has_the_digest_of_its_bytes(tmp_path):
+    """A pipe can be read once only; reading it again for the digest gave that of no bytes."""
+    lmjax = [sys.executable, "-m", "lmjax.cli", "ngram"]
+    options = ["--order", "2", "--discount-fallback", "--out", str(tmp_path / "m"), "--json"]
+    fit = ["fit", "--text", "/dev/stdin", *options]
+    for command in (fit, ["eval", str(tmp_path / "m"), "--corpus", "/dev/stdin", "--json"]):
+        done = subprocess.run([*lmjax, *command], input=TRAIN.encode(), capture_output=True)
+        signature = json.loads(done.stdout)["signature"]
+        assert f"corpus:stdin:{hashlib.sha256(TRAIN.encode()).hexdigest()[:8]}" in signature

@@ -40,6 +40,27 @@ def test_perplexity_does_not_depend_on_how_many_tokens_are_scored_at_once(key):
     assert nll[0] == pytest.approx(nll[1], rel=1e-12)
 
 
+def test_unknown_words_are_counted_and_left_out_of_a_second_perplexity(key):
+    """Their contexts stay as they were: the known tokens' log-probabilities are the same."""
+    params, tokens = LM.init(key), np.array([3, 1, 4, 1, 5, 9, 2, 6])
+    logp = brute_log_probs(LM, params, [0, *tokens[:-1]])[np.arange(8), tokens]
+    for unknown, kept in ((1, tokens != 1), (7, np.ones(8, bool)), (-1, np.ones(8, bool))):
+        for batch in ({"seq_len": 3}, {"seq_len": 100}):
+            result = metrics.perplexity(LM, params, tokens, start=0, unknown=unknown, **batch)
+            assert (result.tokens, result.oov) == (8, 8 - kept.sum())
+            assert result.nll == pytest.approx(-logp.mean(), rel=1e-12)
+            assert result.perplexity_without_oov == pytest.approx(np.exp(-logp[kept].mean()))
+    result = metrics.perplexity(LM, params, np.array([1, 1]), start=0, unknown=1, batch_size=2)
+    assert result.oov == 2 and np.isnan(result.perplexity_without_oov)
+
+
+def test_a_token_of_probability_0_spoils_the_perplexities_that_hold_it_alone(key):
+    params, tokens = LM.init(key), np.array([3, 1, 4])
+    head = params.head._replace(b=params.head.b.at[1].set(-jnp.inf))
+    result = metrics.perplexity(LM, params._replace(head=head), tokens, start=0, unknown=1)
+    assert result.perplexity == np.inf and 1 < result.perplexity_without_oov < np.inf
+
+
 def test_unigram_is_the_law_of_succession():
     ids = np.array([0, 0, 1])
     counts = np.array([3, 2, 1]) / 6
@@ -55,6 +76,7 @@ def test_unigram_is_the_law_of_succession():
             f"token {V} is not in the vocabulary",
         ),
         (lambda p: metrics.perplexity(LM, p, np.array([], int), start=0), "no tokens"),
+        (lambda p: metrics.unigram_perplexity(np.arange(3), np.array([], int), 3), "no tokens"),
     ],
 )
 def test_errors_name_the_argument(call, message, key):
