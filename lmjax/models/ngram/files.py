@@ -21,11 +21,14 @@ def save(path, model: NGram, vocab: Vocabulary, **facts: str):
     """Write a model, its vocabulary and any facts about it to a file, whole or not at all.
 
     Raises:
-        ValueError: model and vocabulary differ in size.
+        ValueError: model and vocabulary differ in size, or `path` is there and not a file.
+        OSError: the file cannot be written.
     """
     if model.vocab_size != len(vocab):
         sizes = f"a model of {model.vocab_size} words and a vocabulary of {len(vocab)}"
         raise ValueError(f"save: {sizes}")
+    if Path(path).exists() and not Path(path).is_file():  # a device would be replaced by a file
+        raise ValueError(f"save: {path} is there, and not a file")
     arrays = {"unseen": model.unseen}
     for k, level in enumerate(model.levels, 1):
         for name, value in level._asdict().items():
@@ -43,6 +46,8 @@ def save(path, model: NGram, vocab: Vocabulary, **facts: str):
     try:
         save_file({name: np.asarray(x) for name, x in arrays.items()}, fresh, header)
         fresh.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from None
     finally:
         fresh.unlink(missing_ok=True)
 

@@ -1,5 +1,6 @@
 """The n-gram model as a language model: one distribution, however it is asked."""
 
+import os
 from pathlib import Path
 
 import chex
@@ -7,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from lmjax import decoding, metrics
 from lmjax.data import read_lines
 from lmjax.models import Params, next_log_probs, states
 from lmjax.models import log_prob as score
 from lmjax.models import ngram as ng
+from lmjax.models.ngram import files
 
 IDS, VOCAB = ng.read_text(read_lines(Path(__file__).parents[2] / "golden" / "story.txt"))
 COUNTS = ng.count(IDS, 4, size=len(VOCAB), eos=VOCAB.eos)
@@ -170,3 +173,16 @@ def test_other_files_are_refused(tmp_path):
         ng.load(tmp_path / "x")
     with pytest.raises(ValueError, match="words and a vocabulary"):
         ng.save(tmp_path / "y", ng.index(ng.mle(ng.count([0, 1], 2, size=3, eos=0))), VOCAB)
+
+
+def test_a_full_disk_or_a_device_is_an_error(tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("I/O error: No space left on device")
+
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is there, and not a file"):
+        ng.save(tmp_path / "pipe", MODEL, VOCAB)
+    monkeypatch.setattr(files, "save_file", full)
+    with pytest.raises(OSError, match=r"model: .*No space left on device"):
+        ng.save(tmp_path / "model", MODEL, VOCAB)
+    assert [*tmp_path.iterdir()] == [tmp_path / "pipe"]
