@@ -13,7 +13,7 @@ import lmjax.metrics as metrics
 from lmjax.cli.terminal import say
 from lmjax.models import LanguageModel
 
-__all__ = ["Sampling", "suggestions", "write_on"]
+__all__ = ["Sampling", "prompt_ids", "suggestions", "write_on"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def write_on(
         "top_p": sampling.top_p,
     }
     key, exclude = jax.random.key(sampling.seed), () if sampling.unknown else (vocab.unk,)
-    start = _prompt_ids(vocab, prompt)
+    start = prompt_ids(vocab, prompt)
     ids = decoding.generate(lm, params, start, key, length=sampling.length, exclude=exclude, **how)
     text = vocab.decode(ids)
     signature = metrics.signature(seed=sampling.seed, **how)
@@ -56,16 +56,17 @@ def suggestions(
     lm: LanguageModel, params, vocab: data.Vocabulary, text: str, count: int
 ) -> tuple[dict, str]:
     """Return a command's answer about the most probable next words, and the same as lines."""
-    found = decoding.suggest(lm, params, _prompt_ids(vocab, text), count=count)
+    found = decoding.suggest(lm, params, prompt_ids(vocab, text), count=count)
     words = [{"word": vocab.symbols[i], "probability": p} for i, p in found]
     lines = "\n".join(f"{w['probability']:8.2%}  {w['word']!r}" for w in words)
     return {"text": text, "suggestions": words, "signature": metrics.signature()}, lines
 
 
-def _prompt_ids(vocab: data.Vocabulary, text: str) -> list[int]:
+def prompt_ids(vocab: data.Vocabulary, text: str) -> list[int]:
     """Return the line start and the tokens of a text that goes on."""
     ids = vocab.encode(text + "\n")[:-1]
-    if (ids == vocab.unk).any():
-        unknown = [t for t in data.tokenize(text, vocab.level)[:-1] if t not in vocab.index]
-        say(f"not in the vocabulary, read as {data.UNK}: {' '.join(unknown)}")
+    known = vocab.index
+    if unknown := " ".join(t for t in data.tokenize(text, vocab.level) if t not in known):
+        shown = unknown if len(unknown) <= 80 else unknown[:80] + " ..."
+        say(f"not in the vocabulary, read as {data.UNK}: {shown}")
     return [vocab.eos, *ids.tolist()]
