@@ -38,8 +38,8 @@ def sentence(result: Perplexity, split: str) -> str:
     first = f"{split} perplexity {result.perplexity:.3f} on {on}"
     if not math.isfinite(result.perplexity):
         first = f"no {split} perplexity on {on}"
-    second = "no unknown words"
+    second = "unknown words: none"
     if result.oov:
         known = f"perplexity {result.perplexity_without_oov:.3f} without them"
-        second = f"{result.oov:,} unknown words ({result.oov / result.tokens:.1%}), {known}"
+        second = f"unknown words: {result.oov:,} ({result.oov / result.tokens:.1%}), {known}"
     return f"{first}\n{second}\n{result.signature}"

@@ -22,7 +22,7 @@ from lmjax.cli.measuring import sentence as _sentence
 from lmjax.cli.terminal import Json, called, emit, lap, laps, progress, say, working
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.metrics import Perplexity
-from lmjax.train import Model
+from lmjax.train import Model, Trained
 
 __all__ = ["COMMANDS"]
 
@@ -164,10 +164,7 @@ def evaluate_run(
     training.keep_memory()
     trained = training.load_run(run)
     with working(f"measuring {split} perplexity"):
-        place = corpus or _trained_on(run, trained.config["corpus"])
-        text = _corpus(place, vocab=trained.vocab, split=split)
-        if corpus is None and text.sha256 != trained.config["sha256"]:
-            say(f"{place} does not hold the text that the run was trained on")
+        text = _text_of(run, trained, corpus, split)
         result = _measure(
             trained.lm,
             trained.params,
@@ -224,7 +221,7 @@ def diagnose(
     Args:
         run: Directory of the run.
         out: Directory for report.html and report.json.
-        corpus: Directory of the text to read, default that of the training.
+        corpus: Directory of the text to read, its file, or "stdlib"; default that of the training.
         as_json: Print one JSON object.
     """
     import lmjax.report as report  # matplotlib takes a second to import
@@ -233,7 +230,7 @@ def diagnose(
     training.keep_memory()
     trained = training.load_run(run)
     with working("reading the test text and studying the gradients"):
-        text = _corpus(corpus or trained.config["corpus"], vocab=trained.vocab)
+        text = _text_of(run, trained, corpus, "test")
         subject = report.Subject(
             trained.config["model"]["cell"],
             trained.lm,
@@ -338,14 +335,21 @@ DEMO_LR, DEMO_CLIP = 8e-3, 1.0
 # --- what the commands share ----------------------------------------------------------------------
 
 
-def _trained_on(run: Path, corpus: str) -> str:
-    """Return where the corpus of a run is: where it was, or there as seen from beside the run."""
+def _text_of(run: Path, trained: Trained, corpus: str | None, split: str) -> data.Corpus:
+    """Read a split of the text that is named, or else of the one the run was trained on.
+
+    That is where it was, or there as seen from beside the run.
+    """
+    name = trained.config["corpus"]
     above = run.resolve().parents
-    places = [Path(corpus), *(place / corpus for place in above), above[0] / Path(corpus).name]
-    found = corpus if corpus == "stdlib" else next(filter(Path.is_dir, places), None)
-    if found is None:
-        raise ValueError(f"corpus: the run was trained on {corpus}, not to be found; give --corpus")
-    return str(found)
+    places = [Path(name), *(place / name for place in above), above[0] / Path(name).name]
+    place = corpus or next((str(p) for p in places if p.is_dir() or name == "stdlib"), None)
+    if place is None:
+        raise ValueError(f"corpus: the run was trained on {name}, not to be found; give --corpus")
+    text = _corpus(place, vocab=trained.vocab, split=split)
+    if corpus is None and text.sha256 != trained.config["sha256"]:
+        say(f"{place} does not hold the text that the run was trained on")
+    return text
 
 
 def _measure(

@@ -113,11 +113,6 @@ def unigram_perplexity(train: np.ndarray, ids: np.ndarray, vocab_size: int) -> f
 
     >>> round(unigram_perplexity(np.array([0, 0, 1]), np.array([0]), 2), 4)
     1.6667
-
-    Raises:
-        ValueError: there are no tokens to score.
     """
-    if not len(ids):
-        raise ValueError("unigram_perplexity: the text holds no tokens")
     counts = np.bincount(train, minlength=vocab_size) + 1
     return float(np.exp(-np.log(counts / counts.sum())[ids].mean()))

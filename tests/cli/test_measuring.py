@@ -76,7 +76,7 @@ def test_unknown_words_are_counted_and_said(call, place):
     assert answer["perplexity_without_oov"] != answer["perplexity"]
     assert "the perplexity includes 2 words that the model never saw" in err
     _, out, _ = call("eval", place / "r", "--corpus", place / "a")
-    said = f"2 unknown words (18.2%), perplexity {answer['perplexity_without_oov']:.3f} without"
+    said = f"unknown words: 2 (18.2%), perplexity {answer['perplexity_without_oov']:.3f} without"
     assert said in out
     _, out, err = call("eval", place / "r", "--corpus", place / "a", "--split", "train", "--json")
     assert json.loads(out)["oov"] == 0 and "never saw" not in err
@@ -95,6 +95,7 @@ def test_one_split_or_its_file_is_enough(call, place):
 
 
 def test_a_corpus_is_looked_for_beside_the_run(call, place):
+    """By `eval`, and by `diagnose`, for which this text is too short."""
     status, out, err = call("eval", place / "r", "--json")
     assert status == 0 and json.loads(out)["tokens"] == 11 and "does not hold" not in err
     (place / "runs" / "deep").mkdir(parents=True)
@@ -103,10 +104,13 @@ def test_a_corpus_is_looked_for_beside_the_run(call, place):
     (place / "a" / "test.txt").write_text(TEST + TRAIN)
     status, _, err = call("eval", place / "r")
     assert status == 0 and "a does not hold the text that the run was trained on" in err
+    for words in (("eval", place / "r"), ("diagnose", place / "r", "--out", place / "page")):
+        assert "the run was trained on a, not" not in call(*words)[2]
     shutil.rmtree(place / "a")
-    status, _, err = call("eval", place / "r")
-    assert status == 2
-    assert "corpus: the run was trained on a, not to be found; give --corpus" in err
+    for words in (("eval", place / "r"), ("diagnose", place / "r", "--out", place / "page")):
+        status, _, err = call(*words)
+        assert status == 2
+        assert "corpus: the run was trained on a, not to be found; give --corpus" in err
 
 
 @pytest.mark.parametrize(

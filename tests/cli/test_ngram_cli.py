@@ -194,7 +194,7 @@ def test_unknown_words_are_counted_as_kenlm_counts_them(tmp_path, answer, capsys
     assert (result["oov"], result["tokens"]) == (2, 10)
     call("eval", model, "--corpus", tmp_path / "test.txt")
     said = capsys.readouterr().out
-    assert "2 unknown words (20.0%), perplexity 9.761 without them" in said
+    assert "unknown words: 2 (20.0%), perplexity 9.761 without them" in said
 
 
 def write_splits(path, text, end="\n"):

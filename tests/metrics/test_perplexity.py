@@ -76,7 +76,6 @@ def test_unigram_is_the_law_of_succession():
             f"token {V} is not in the vocabulary",
         ),
         (lambda p: metrics.perplexity(LM, p, np.array([], int), start=0), "no tokens"),
-        (lambda p: metrics.unigram_perplexity(np.arange(3), np.array([], int), 3), "no tokens"),
     ],
 )
 def test_errors_name_the_argument(call, message, key):
