@@ -72,12 +72,17 @@ def directory(
 
 
 def one_split(path, split: str, *, vocab: Vocabulary) -> Corpus:
-    """Read one split alone, of a directory as `directory` takes it, where others may lack.
+    r"""Read one split alone, of a directory as `directory` takes it, where others may lack.
 
     Args:
         path: the directory, or the split's file under any name, which can be a pipe.
         split: "train", "valid" or "test".
         vocab: the words.
+
+    >>> file = Path(tempfile.mkdtemp()) / "some.text"
+    >>> _ = file.write_text("the cat\n")
+    >>> one_split(file, "test", vocab=Vocabulary(("<unk>", "<eos>", "cat"))).test.tolist()
+    [0, 2, 1]
 
     Raises:
         ValueError: as `directory`.

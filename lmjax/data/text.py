@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import reprlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -94,6 +95,9 @@ def tokenize_lines(
 ) -> Iterator[list[str]]:
     """Yield the tokens of each line, see `tokenize`.
 
+    >>> [*tokenize_lines(["the cat", ""])]
+    [['the', 'cat', '<eos>'], ['<eos>']]
+
     Raises:
         ValueError: a word is reserved; `name`, of the text, and the line are named.
     """
@@ -175,7 +179,7 @@ class Vocabulary:
         Raises:
             ValueError: an id is not in the vocabulary.
         """
-        ids = [*map(int, ids)]
+        ids = [*map(operator.index, ids)]
         if wrong := [i for i in ids if not 0 <= i < len(self)]:
             raise ValueError(f"decode: id {wrong[0]} is not in the vocabulary of {len(self)}")
         if self.level == "char":
