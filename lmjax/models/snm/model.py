@@ -1,0 +1,210 @@
+"""The matrix as arrays for lookups, and as a language model."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from lmjax.cell import Cell
+from lmjax.heads import Head
+from lmjax.models.language_model import LanguageModel, Params
+from lmjax.models.ngram.counts import check
+from lmjax.models.snm.adjustment import Adjustment, adjusted, left_out, train
+from lmjax.models.snm.features import Table, Types, feature_types, is_ngram, tabulate
+
+__all__ = ["SNM", "Feature", "fit", "index", "snm"]
+
+
+class Feature(NamedTuple):
+    """The K features of one type, see `Table`; the adjustment by counts is within the values."""
+
+    children: jax.Array  # int32 [parents + 1]
+    word: jax.Array  # int32 [K]
+    first: jax.Array  # int32 [K + 1]
+    follower: jax.Array  # int32 [L]
+    value: jax.Array  # [L]  exp(A) C_fw / C_f*
+    mass: jax.Array  # [K]  their sum over each feature
+
+
+class SNM(NamedTuple):
+    """A sparse non-negative matrix."""
+
+    features: tuple[Feature, ...]  # of each type
+    by_match: jax.Array  # [orders, types]  exp(B), by the length of the longest n-gram known
+    uniform: jax.Array  # []  exp(u)
+
+
+def fit(
+    ids,
+    key,
+    *,
+    vocab_size: int,
+    types: Types | None = None,
+    positions: int = 200_000,
+    epochs: int = 3,
+    batch_size: int = 1024,
+    learning_rate: float = 0.05,
+) -> SNM:
+    """Estimate a model: count the features of a text, then train their adjustment.
+
+    Args:
+        ids: int `[N]`, each from 0 to `vocab_size` - 1.
+        key: random key, which draws the positions that are trained on, and their order.
+        vocab_size: V.
+        types: of the features, default `feature_types()`.
+        positions: how many positions of the text the adjustment is trained on, each left out of
+            the counts in its turn.
+        epochs: passes over them.
+        batch_size: positions of one update.
+        learning_rate: of the first update.
+
+    Raises:
+        ValueError: the text holds less than two tokens.
+
+    References: Shazeer, Pelemans and Chelba (2014); Chelba and Pereira (2016) for the multinomial
+    loss.
+    """
+    types = feature_types() if types is None else types
+    ids = check(ids, 1, size=vocab_size, eos=0)
+    if len(ids) < 2:
+        raise ValueError(f"ids: at least 2 tokens are needed, got {len(ids)}")
+    tables, rows = tabulate(ids, types, vocab_size)
+    k_sample, k_train = jax.random.split(key)
+    at = np.arange(len(ids))
+    if positions < len(ids):
+        at = np.sort(jax.random.choice(k_sample, len(ids), (positions,), replace=False))
+    adjustment = train(
+        left_out(tables, types, rows[:, at], ids[at]),
+        k_train,
+        vocab_size,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+    )
+    return index(tables, adjustment)
+
+
+def index(tables: list[Table], adjustment: Adjustment) -> SNM:
+    """Return the model of counts and an adjustment."""
+
+    def feature(table: Table, by_count) -> Feature:
+        value = adjusted(table, by_count)
+        mass = np.add.reduceat(value, table.first[:-1])
+        arrays = (table.children, table.word, table.first, table.follower)
+        return Feature(
+            *(jnp.asarray(x, jnp.int32) for x in arrays), *map(jnp.asarray, (value, mass))
+        )
+
+    by_count = np.asarray(adjustment.by_count)
+    return SNM(
+        tuple(map(feature, tables, by_count)),
+        jnp.exp(adjustment.by_match),
+        jnp.exp(adjustment.uniform),
+    )
+
+
+@cache
+def snm(vocab_size: int, types: Types) -> LanguageModel:
+    """Return the language model of a sparse non-negative matrix, as an embedding, a cell, a head.
+
+        P(w | h) = y_w / sum_v y_v,    y_w = sum_{f in h} M_fw + exp(u) / V
+
+    The sum over f goes over the features of the history h, one of each type at the most. The cell
+    is a shift register: its state int32 `[distance]` holds the last words, -1 where there is none;
+    the ends of sentences are words like others. All that is estimated is the head's, an `SNM`, by
+    `fit`; `init` gives the uniform distribution. Every word has a probability above 0, also one
+    that was never seen.
+
+    >>> from lmjax.models import next_log_probs
+    >>> types = feature_types(2, remote=0)
+    >>> model = fit([0, 1, 0, 2, 0, 1], jax.random.key(0), vocab_size=3, types=types)
+    >>> lm, params = snm(3, types), Params((), (), model)
+    >>> logp = next_log_probs(lm, params, lm.cell.initial_state(()))
+    >>> float(jnp.exp(logp).sum().round(5))
+    1.0
+    """
+    distance = max((offset for offsets in types for offset in offsets), default=0)
+
+    def initial_state(params, batch_shape=()):
+        return jnp.full((*batch_shape, distance), -1, jnp.int32)
+
+    def step(params, state, token):
+        word = jnp.asarray(token, jnp.int32)[..., None]
+        return jnp.concatenate([state, word], -1)[..., 1:]
+
+    def log_prob(params, history, token):
+        model: SNM = params.head
+        rows = active(model, types, history)
+        of_ngrams = jnp.stack([rows[t] for t, o in enumerate(types) if is_ngram(o)])
+        weights = model.by_match[(of_ngrams >= 0).sum(0) - 1]  # [..., types]
+        y, total = model.uniform / vocab_size, model.uniform
+        for t, (feature, row) in enumerate(zip(model.features, rows, strict=True)):
+            link = find(feature.first, feature.follower, row, token)
+            y += weights[..., t] * jnp.where(link < 0, 0, feature.value[link])
+            total += weights[..., t] * jnp.where(row < 0, 0, feature.mass[row])
+        return jnp.log(y) - jnp.log(total)
+
+    def log_probs(params, history):
+        return log_prob(params, history[..., None, :], jnp.arange(vocab_size))
+
+    head = Head(
+        init=lambda key: _empty(types),
+        log_probs=log_probs,
+        log_prob=log_prob,
+        loss=lambda params, history, token, key: -log_prob(params, history, token),
+    )
+    cell = Cell(init=lambda key: (), initial_state=initial_state, step=step)
+    return LanguageModel(
+        init=lambda key: Params((), (), head.init(key)),
+        embed=lambda params, tokens: tokens,
+        cell=cell,
+        head=head,
+    )
+
+
+def active(model: SNM, types: Types, history):
+    """Return the row of the active feature of each type, -1 where there is none, all `[...]`."""
+    rows: dict[tuple[int, ...], jax.Array] = {}
+    for offsets, feature in zip(types, model.features, strict=True):
+        if offsets:
+            word = history[..., -offsets[-1]]
+            rows[offsets] = find(feature.children, feature.word, rows[offsets[:-1]], word)
+        else:
+            rows[offsets] = jnp.zeros(history.shape[:-1], jnp.int32)
+    return list(rows.values())
+
+
+def find(first, words, group, word):
+    """Return where `word` is among words[first[group]:first[group + 1]], which rise; -1 if not.
+
+    >>> groups, words = jnp.array([0, 1, -1]), jnp.array([7, 7, 4])
+    >>> find(jnp.array([0, 2, 3]), jnp.array([4, 7, 4]), groups, words).tolist()
+    [1, -1, -1]
+    """
+    known = jnp.maximum(group, 0)
+    low, end = first[known], first[known + 1]
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) // 2
+        right = (middle < high) & (words[middle] < word)
+        return jnp.where(right, middle + 1, low), jnp.where(right, high, middle)
+
+    shape = jnp.broadcast_shapes(low.shape, jnp.shape(word))
+    bounds = jnp.broadcast_to(low, shape), jnp.broadcast_to(end, shape)
+    at, _ = lax.fori_loop(0, len(words).bit_length(), halve, bounds)
+    there = (group >= 0) & (at < end) & (words[at] == word)
+    return jnp.where(there, at, -1)
+
+
+def _empty(types: Types) -> SNM:
+    """Return the model of no counts, which is uniform."""
+    none = jnp.zeros(1, jnp.int32)
+    starts = jnp.zeros(2, jnp.int32)
+    feature = Feature(starts, none, starts, none, jnp.zeros(1), jnp.zeros(1))
+    return SNM((feature,) * len(types), jnp.ones((len(types), len(types))), jnp.ones(()))
