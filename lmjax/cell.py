@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 
-__all__ = ["Cell", "affine", "passthrough", "recurrent_weights"]
+__all__ = ["Cell", "affine", "passthrough", "recurrent_weights", "shift_register"]
 
 
 def passthrough(params, x):
@@ -40,6 +40,20 @@ def affine(params, state, x):
     """
     a, b = x
     return a * state + b
+
+
+def shift_register(params, state, x):
+    """Return the last k inputs: the `step` of a cell that sees a window of the sequence.
+
+        s_t = (x_{t-k+1}, ..., x_t)
+
+    The state is a tuple of k inputs, the latest last. `unroll` knows this step, and runs no loop:
+    the states are the sequence itself, moved.
+
+    >>> shift_register(None, (1, 2, 3), 4)
+    (2, 3, 4)
+    """
+    return *state[1:], x
 
 
 class Cell(NamedTuple):

@@ -11,6 +11,7 @@ from lmjax.cells.minimal import MinGRU, mingru
 from lmjax.cells.registry import CELLS
 from lmjax.cells.rnn import rnn
 from lmjax.cells.stack import stack
+from lmjax.cells.window import Window, window
 
 __all__ = [
     "CELLS",
@@ -19,6 +20,7 @@ __all__ = [
     "LSTMState",
     "Linear",
     "MinGRU",
+    "Window",
     "bidirectional",
     "diagonal",
     "gru",
@@ -27,4 +29,5 @@ __all__ = [
     "mingru",
     "rnn",
     "stack",
+    "window",
 ]

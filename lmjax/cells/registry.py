@@ -12,6 +12,7 @@ from lmjax.cells.gru import gru
 from lmjax.cells.lstm import lstm
 from lmjax.cells.minimal import mingru
 from lmjax.cells.rnn import rnn
+from lmjax.cells.window import window
 
 __all__ = ["CELLS"]
 
@@ -23,4 +24,5 @@ CELLS: dict[str, Callable[[int, int], Cell]] = {
     "gru_reset_after": partial(gru, reset_after=True),
     "mingru": mingru,
     "diagonal": diagonal,
+    "window": window,
 }

@@ -1,8 +1,8 @@
 """Running a cell over time, with an explicit backward pass.
 
 Read on in this order: `reference` (what a recurrence is), `backward` (its gradient), `residuals`
-(what is kept for it), then the special ways: `segments`, `associative`, and `cpu`, one backend's
-schedule.
+(what is kept for it), then the special ways: `segments`, `associative`, `window`, and `cpu`, one
+backend's schedule.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 import jax
 from jax.tree_util import Partial
 
-from lmjax.cell import Cell, affine
+from lmjax.cell import Cell, affine, shift_register
 from lmjax.tree import add, combine, partition, vary_alike
 from lmjax.unroll.associative import run_affine
 from lmjax.unroll.backward import PLAIN, Gradients, Schedule, run, run_forward
@@ -25,6 +25,7 @@ from lmjax.unroll.reference import (
     without_padding,
 )
 from lmjax.unroll.segments import unroll_segments
+from lmjax.unroll.window import run_shift_register
 
 __all__ = ["SCHEDULES", "Gradients", "record", "scan", "unroll"]
 
@@ -91,6 +92,8 @@ def unroll(
         return unroll_segments(unroll, cell, params, state, xs, segment=segment, **options)
     if cell.step is affine:
         return run_affine(reverse, state, cell.encode(params, without_padding(xs, mask)), mask)
+    if cell.step is shift_register and mask is None and not reverse:
+        return run_shift_register(state, cell.encode(params, xs))
     cell, xs = masked(cell, xs, mask)
     cell = schedule().arrange(cell)
     inputs = cell.encode(params, xs)

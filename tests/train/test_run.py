@@ -10,7 +10,7 @@ from lmjax import train
     [
         (
             lambda: train.build(train.Model(cell="lsd"), 9),
-            "cell: must be one of rnn, irnn, lstm, gru, gru_reset_after, mingru, diagonal, "
+            "cell: must be one of rnn, irnn, lstm, gru, gru_reset_after, mingru, diagonal, window, "
             "got 'lsd'",
         ),
         (lambda: train.build(train.Model(layers=0), 9), "layers: must be at least 1"),

@@ -30,6 +30,7 @@ CELLS = {
     "gru reset after": cells.gru(N_IN, N, reset_after=True),
     "mingru": cells.mingru(N_IN, N),
     "diagonal": cells.diagonal(N_IN, N),
+    "window": cells.window(N_IN, N, words=3),
     "stack": cells.stack(cells.lstm(N_IN, 3), cells.rnn(3, N)),
     "user": LEAKY,
 }

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from lmjax.cell import Cell
+from lmjax.cell import Cell, shift_register
 from lmjax.heads import Head
 from lmjax.models.language_model import LanguageModel, Params
 from lmjax.models.ngram.counts import check
@@ -115,8 +115,8 @@ def snm(vocab_size: int, types: Types) -> LanguageModel:
         P(w | h) = y_w / sum_v y_v,    y_w = sum_{f in h} M_fw + exp(u) / V
 
     The sum over f goes over the features of the history h, one of each type at the most. The cell
-    is a shift register: its state int32 `[distance]` holds the last words, -1 where there is none;
-    the ends of sentences are words like others. All that is estimated is the head's, an `SNM`, by
+    is a shift register: its state holds the last words, -1 where there is none; the ends of
+    sentences are words like others. All that is estimated is the head's, an `SNM`, by
     `fit`; `init` gives the uniform distribution. Every word has a probability above 0, also one
     that was never seen.
 
@@ -128,20 +128,18 @@ def snm(vocab_size: int, types: Types) -> LanguageModel:
     >>> float(jnp.exp(logp).sum().round(5))
     1.0
     """
-    distance = max((offset for offsets in types for offset in offsets), default=0)
+    distance = max((offset for offsets in types for offset in offsets), default=1)
 
     def initial_state(params, batch_shape=()):
-        return jnp.full((*batch_shape, distance), -1, jnp.int32)
-
-    def step(params, state, token):
-        word = jnp.asarray(token, jnp.int32)[..., None]
-        return jnp.concatenate([state, word], -1)[..., 1:]
+        return (jnp.full(batch_shape, -1, jnp.int32),) * distance
 
     def log_prob(params, history, token):
         model: SNM = params.head
         rows = active(model, types, history)
-        of_ngrams = jnp.stack([rows[t] for t, o in enumerate(types) if is_ngram(o)])
-        weights = model.by_match[(of_ngrams >= 0).sum(0) - 1]  # [..., types]
+        known = sum(
+            (row >= 0).astype(int) for row, o in zip(rows, types, strict=True) if is_ngram(o)
+        )
+        weights = model.by_match[known - 1]  # [..., types]
         y, total = model.uniform / vocab_size, model.uniform
         for t, (feature, row) in enumerate(zip(model.features, rows, strict=True)):
             link = find(feature.first, feature.follower, row, token)
@@ -158,7 +156,13 @@ def snm(vocab_size: int, types: Types) -> LanguageModel:
         log_prob=log_prob,
         loss=lambda params, history, token, key: -log_prob(params, history, token),
     )
-    cell = Cell(init=lambda key: (), initial_state=initial_state, step=step)
+    cell = Cell(
+        init=lambda key: (),
+        initial_state=initial_state,
+        step=shift_register,
+        encode=lambda params, tokens: jnp.asarray(tokens, jnp.int32),
+        read=lambda params, words: jnp.stack(words, -1),
+    )
     return LanguageModel(
         init=lambda key: Params((), (), head.init(key)),
         embed=lambda params, tokens: tokens,
@@ -172,10 +176,10 @@ def active(model: SNM, types: Types, history):
     rows: dict[tuple[int, ...], jax.Array] = {}
     for offsets, feature in zip(types, model.features, strict=True):
         if offsets:
-            word = history[..., -offsets[-1]]
-            rows[offsets] = find(feature.children, feature.word, rows[offsets[:-1]], word)
+            parent, word = rows[offsets[:-1]], history[..., -offsets[-1]]
+            rows[offsets] = find(feature.children, feature.word, parent, word)
         else:
-            rows[offsets] = jnp.zeros(history.shape[:-1], jnp.int32)
+            rows[offsets] = jnp.zeros((), jnp.int32)
     return list(rows.values())
 
 

@@ -91,7 +91,7 @@ def test_training_lowers_the_loss_of_positions_left_out(key):
 def test_it_obeys_the_laws_of_a_cell_and_a_head(adjustment, key):
     tables, _ = snm.tabulate(TEXT, TYPES, V)
     lm, model = snm.snm(V, TYPES), snm.index(tables, adjustment)
-    history = jnp.array(TEXT[-lm.cell.initial_state(()).size :])
+    history = jnp.array(TEXT[-len(lm.cell.initial_state(())) :])
     check_cell(lm.cell, key, jnp.int32(1))
     check_head(lm.head._replace(init=lambda key: model), key, history, V)
 
