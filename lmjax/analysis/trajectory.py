@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +24,7 @@ class Trajectory(NamedTuple):
     step: Callable  # params, state, input, valid -> state
     derivative: Callable  # what `steps` holds at t -> (dparams, ds_{t-1}, dinput_t) -> ds_t
     like: Any  # types of its arguments' floating leaves
-    steps: Any  # what the derivative of each step is made of, every leaf `[T, ...]`
+    steps: Any  # t, and what the derivative at t is made of (nothing where it is constant) [T, ...]
     previous: Any  # s_{t-1}   [T, ...]
     states: Any  # s_t         [T, ...]
     inputs: Any  # encode(params, xs)   [T, ...]
@@ -56,9 +55,9 @@ def trajectory(cell, params, state, xs, mask=None) -> Trajectory:
 
     return Trajectory(
         step,
-        partial(linearised.derivative, constants),
+        lambda at_t: linearised.derivative(constants, at_t[1]),
         linearised.like,
-        residuals,
+        (jnp.arange(len(jax.tree.leaves(inputs)[0])), residuals),
         shift(state, states),
         states,
         inputs if mask is None else inputs[0],
