@@ -76,7 +76,7 @@ def compiled(head: heads.Head, vocab_size: int, cfg: Config):
         return jax.tree.map(lambda p, g: p - 0.1 * g, params, of_params), of_y
 
     k_params, k_y, k_token = jax.random.split(jax.random.key(0), 3)
-    token = heads.zipf_sample(k_token, vocab_size, cfg.positions, 1.0)
+    token = heads.zipf(vocab_size).draw(k_token, cfg.positions)
     args = head.init(k_params), jax.random.normal(k_y, (cfg.positions, cfg.n)), token, k_y
     return jax.jit(step).lower(*args).compile(), args
 

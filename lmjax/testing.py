@@ -318,7 +318,7 @@ def _loss(case: _HeadCase) -> str | None:
 
 
 def _touched_rows(case: _HeadCase) -> str | None:
-    """The loss reads of params.head the rows(w, key) alone."""
+    """The loss reads of params.head, and of a shared embedding, the rows(w, key) alone."""
     if case.head.rows is None:
         return None
     touched = case.head.rows(case.token, case.key)
@@ -329,7 +329,10 @@ def _touched_rows(case: _HeadCase) -> str | None:
             return leaf
         return jnp.full_like(leaf, jnp.nan).at[touched].set(leaf[touched])
 
-    changed = case.params._replace(head=jax.tree.map(spoiled, case.params.head))
+    shared = ("head", "embed") if case.head.shares_embedding else ("head",)
+    changed = case.params._replace(
+        **{part: jax.tree.map(spoiled, getattr(case.params, part)) for part in shared}
+    )
     found = case.head.loss(changed, case.y, case.token, case.key)
     expected = case.head.loss(case.params, case.y, case.token, case.key)
     return _difference("With NaN in all other rows the loss", found, expected)

@@ -13,7 +13,8 @@ class Head(NamedTuple):
     head may share the embedding; its own are `params.head`. All broadcast over leading axes.
 
     A head with `rows` has a loss that reads nothing but these rows, by indexing, of every leaf of
-    `params.head`. Training updates no others. `lmjax.testing.check_head` checks these laws.
+    `params.head`, and of `params.embed` where it shares the embedding. Training updates no others.
+    `lmjax.testing.check_head` checks these laws.
     """
 
     init: Callable  # key -> params.head
@@ -25,3 +26,4 @@ class Head(NamedTuple):
     rows: Callable | None = (
         None  # token, key -> ids[M]            of a sampled loss; None: the loss is -log_prob
     )
+    shares_embedding: bool = False  # whether the head's rows are those of params.embed

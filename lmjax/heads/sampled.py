@@ -1,32 +1,44 @@
-"""The softmax trained on a sample of the vocabulary, and scored on all of it."""
+"""Softmax heads that are trained on a sample of the vocabulary, and scored on all of it.
+
+One draw of K words serves all positions of a batch. What the losses return is an estimate for its
+gradient: it is no likelihood, and no perplexity may be made of it. Training updates the words of
+the batch and those drawn, see `train.step`.
+"""
 
 from functools import cache
 
 import jax
 import jax.numpy as jnp
+from jax.nn import log_sigmoid
 
+from lmjax.checks import check_positive
 from lmjax.heads.head import Head
-from lmjax.heads.softmax import softmax
+from lmjax.heads.proposals import Proposal, zipf
+from lmjax.heads.softmax import softmax, tied
 
-__all__ = ["sampled", "sampled_loss", "zipf_log_prob", "zipf_sample"]
+__all__ = ["blackout", "blackout_loss", "nce", "nce_loss", "sampled", "sampled_loss"]
 
 
 @cache
-def sampled(n: int, vocab_size: int, *, samples: int = 1024, power: float = 1.0) -> Head:
-    """Return the full softmax with an importance-sampled loss.
+def sampled(
+    n: int,
+    vocab_size: int,
+    *,
+    samples: int = 1024,
+    proposal: Proposal | None = None,
+    share_embedding: bool = False,
+) -> Head:
+    """Return the full softmax with an importance-sampled loss, see `sampled_loss`.
 
-    All but `loss` are those of `softmax`, and exact. What `loss` returns is an estimate for its
-    gradient: it is no likelihood, and no perplexity may be made of it.
-
-    Word 0 must be the most frequent; `data.Vocabulary` numbers words in this order. One draw of
-    `samples` words from `zipf_sample` serves all positions of a batch; see `sampled_loss`. Training
-    updates the words of the batch and those drawn, see `train.step`.
+    All but `loss` are those of `softmax`, and exact.
 
     Args:
         n: size of the features y.
         vocab_size: V.
         samples: K.
-        power: of the proposal; 1 is log-uniform, less is flatter, 0 is uniform.
+        proposal: q, default `zipf(V)`, for which word 0 must be the most frequent, as
+            `data.Vocabulary` numbers them.
+        share_embedding: take the embedding's rows for u_w, as `tied` does.
 
     >>> from types import SimpleNamespace
     >>> head = sampled(3, 50, samples=20)
@@ -35,28 +47,67 @@ def sampled(n: int, vocab_size: int, *, samples: int = 1024, power: float = 1.0)
     (4,)
 
     Raises:
-        ValueError: `samples` is below 1 or `power` is negative.
+        ValueError: `samples` is below 1.
 
     References: Bengio and Senecal (2008); Jozefowicz, Vinyals, Schuster, Shazeer and Wu (2016).
     """
-    if samples < 1:
-        raise ValueError(f"sampled: samples must be at least 1, got {samples}")
-    if power < 0:
-        raise ValueError(f"sampled: power must be at least 0, got {power}")
+    return _sampled(sampled_loss, n, vocab_size, samples, proposal, share_embedding)
 
-    def draw(key):
-        return zipf_sample(key, vocab_size, samples, power)
 
-    def loss(params, y, token, key):
-        w, b = params.head
-        drawn = draw(key)
-        log_q = zipf_log_prob(drawn, vocab_size, power)
-        return sampled_loss(w, b, y, token, drawn, log_q)
+@cache
+def nce(
+    n: int,
+    vocab_size: int,
+    *,
+    samples: int = 1024,
+    proposal: Proposal | None = None,
+    share_embedding: bool = False,
+) -> Head:
+    """Return the full softmax with the loss of noise contrastive estimation, see `nce_loss`.
+
+    The bias begins at -log V, so that the scores begin about normalised. Arguments as for
+    `sampled`.
+
+    References: Gutmann and Hyvarinen (2010); Mnih and Teh (2012).
+    """
+    head = _sampled(nce_loss, n, vocab_size, samples, proposal, share_embedding)
+    shift = lambda b: b - jnp.log(vocab_size).astype(b.dtype)
+    if share_embedding:
+        return head._replace(init=lambda key: shift(head.init(key)))
+    return head._replace(init=lambda key: (p := head.init(key))._replace(b=shift(p.b)))
+
+
+@cache
+def blackout(
+    n: int,
+    vocab_size: int,
+    *,
+    samples: int = 1024,
+    proposal: Proposal | None = None,
+    share_embedding: bool = False,
+) -> Head:
+    """Return the full softmax with the discriminative loss of BlackOut, see `blackout_loss`.
+
+    Arguments as for `sampled`; the source takes q = unigram^power with a power from 0.1 to 0.4.
+
+    References: Ji, Vishwanathan, Satish, Anderson and Dubey (2016).
+    """
+    return _sampled(blackout_loss, n, vocab_size, samples, proposal, share_embedding)
+
+
+def _sampled(loss, n, vocab_size, samples, proposal, share_embedding) -> Head:
+    check_positive(samples=samples)
+    q = zipf(vocab_size) if proposal is None else proposal
+    full = tied(vocab_size) if share_embedding else softmax(n, vocab_size)
+
+    def of_sample(params, y, token, key):
+        w, b = (params.embed, params.head) if share_embedding else params.head
+        return loss(w, b, y, token, q.draw(key, samples), q.log_prob)
 
     def rows(token, key):
-        return jnp.concatenate([token.ravel(), draw(key)])
+        return jnp.concatenate([token.ravel(), q.draw(key, samples)])
 
-    return softmax(n, vocab_size)._replace(loss=loss, rows=rows)
+    return full._replace(loss=of_sample, rows=rows, shares_embedding=share_embedding)
 
 
 def sampled_loss(w, b, y, token, drawn, log_q):
@@ -75,46 +126,49 @@ def sampled_loss(w, b, y, token, drawn, log_q):
         y: `[..., n]`.
         token: int `[...]`.
         drawn: int `[K]`.
-        log_q: `[K]`, log q of what was drawn.
+        log_q: words -> log q of them.
 
     Returns:
         `[...]`.
     """
-    target = jnp.sum(y * w[token], -1) + b[token]
-    others = y @ w[drawn].T + (b[drawn] - log_q - jnp.log(len(drawn)))
-    others = jnp.where(drawn == token[..., None], -jnp.inf, others)
-    return jnp.logaddexp(target, jax.nn.logsumexp(others, -1)) - target
+    z, others, hit = _scores(w, b, y, token, drawn)
+    others = jnp.where(hit, -jnp.inf, others - log_q(drawn) - jnp.log(len(drawn)))
+    return jnp.logaddexp(z, jax.nn.logsumexp(others, -1)) - z
 
 
-def zipf_sample(key, vocab_size: int, count: int, power: float):
-    """Draw words int32 `[count]` with replacement, the r-th most frequent about r^-power often.
+def nce_loss(w, b, y, token, drawn, log_q):
+    """Return the loss of telling each target from K words drawn from q.
 
-    The probabilities have a closed form, `zipf_log_prob`, and a draw costs the same at any V.
+        loss = -log sigmoid(z_w - log K q_w) - sum_{v drawn} log sigmoid(log K q_v - z_v)
 
-    >>> zipf_sample(jax.random.key(0), 10_000, 5, 1.0).shape
-    (5,)
+    As K grows its gradient tends to that of the cross entropy, where the e^{z_v} sum to one; they
+    are driven to do so. Arguments and result as for `sampled_loss`.
     """
-    u = jax.random.uniform(key, (count,))
-    last = vocab_size + 1.0
-    # The inverse of the distribution function of r^-power on [1, V + 1].
-    rank = last**u if power == 1 else (1 + u * (last ** (1 - power) - 1)) ** (1 / (1 - power))
-    return jnp.clip(rank.astype(jnp.int32) - 1, 0, vocab_size - 1)
+    z, others, _ = _scores(w, b, y, token, drawn)
+    log_noise = lambda words: log_q(words) + jnp.log(len(drawn))
+    noise = log_sigmoid(log_noise(drawn) - others).sum(-1)
+    return -log_sigmoid(z - log_noise(token)) - noise
 
 
-def zipf_log_prob(word, vocab_size: int, power: float):
-    """Return log q(word): the share of a word in the integral of r^-power.
+def blackout_loss(w, b, y, token, drawn, log_q):
+    """Return the loss of choosing each target w, and none of K words drawn from q.
 
-        q(w) = int_{w+1}^{w+2} r^-power dr / int_1^{V+1} r^-power dr
+        p_v = e^{z_v} / q_v / ( e^{z_w} / q_w + sum_{u drawn, u != w} e^{z_u} / q_u )
+        loss = -log p_w - sum_{v drawn, v != w} log(1 - p_v)
 
-    >>> jnp.exp(zipf_log_prob(jnp.arange(3), 3, 1.0)).round(2).tolist()
-    [0.5, 0.29, 0.21]
+    Without the second sum it is the importance-sampled softmax of these weights. Arguments and
+    result as for `sampled_loss`.
     """
-    a = 1 - power
+    z, others, hit = _scores(w, b, y, token, drawn)
+    own, others = z - log_q(token), others - log_q(drawn)
+    total = jnp.logaddexp(own, jax.nn.logsumexp(jnp.where(hit, -jnp.inf, others), -1))
+    below = jnp.where(hit, -1, others - total[..., None])  # log p_v
+    # in float32 the greatest p_v may be rounded to 1
+    refused = jnp.log1p(-jnp.minimum(jnp.exp(below), 1 - jnp.finfo(below.dtype).eps))
+    return total - own - jnp.where(hit, 0, refused).sum(-1)
 
-    def integral(log_end):
-        """Integrate r^-power from 1 on; of the logarithm, for the end may be close to 1."""
-        return jnp.expm1(a * log_end) / a if a else log_end
 
-    rank = word + 1.0
-    share = integral(jnp.log1p(1 / rank)) / integral(jnp.log(vocab_size + 1))
-    return a * jnp.log(rank) + jnp.log(share)
+def _scores(w, b, y, token, drawn):
+    """Return z of the targets `[...]` and of the words drawn `[..., K]`, and which are targets."""
+    z = jnp.sum(y * w[token], -1) + b[token]
+    return z, y @ w[drawn].T + b[drawn], drawn == token[..., None]

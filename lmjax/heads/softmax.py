@@ -58,9 +58,10 @@ def tied(vocab_size: int) -> Head:
 
     References: Press and Wolf (2017); Inan, Khosravi and Socher (2017).
     """
-    return _full(
+    head = _full(
         lambda key: jnp.zeros(vocab_size), lambda params: Softmax(params.embed, params.head)
     )
+    return head._replace(shares_embedding=True)
 
 
 def _full(init, weights) -> Head:

@@ -135,7 +135,9 @@ def rows(lm: LanguageModel, tokens, targets, key) -> Params:
     if lm.head.rows is None:
         return Params(..., ..., ...)
     *_, k_head = jax.random.split(key, 4)
-    return Params(tokens if lm.embed is lookup else ..., ..., lm.head.rows(targets, k_head))
+    of_head = lm.head.rows(targets, k_head)
+    of_embed = jnp.concatenate([tokens.ravel(), of_head]) if lm.head.shares_embedding else tokens
+    return Params(of_embed if lm.embed is lookup else ..., ..., of_head)
 
 
 def next_log_probs(lm: LanguageModel, params: Params, state):

@@ -20,7 +20,7 @@ from lmjax import train
         ),
         (
             lambda: train.build(train.Model(head="hat"), 9),
-            "head: must be one of softmax, tied, adaptive, sampled, got",
+            "head: must be one of softmax, tied, adaptive, sampled, tied_sampled, nce, blackout, ",
         ),
     ],
 )

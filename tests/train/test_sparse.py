@@ -16,6 +16,9 @@ SAMPLED = models.recurrent(
     head=heads.sampled(8, 200, samples=9),
     dropout=models.Dropout(input=0.2, recurrent=0.5),
 )
+TIED = models.recurrent(
+    cells.gru(8, 8), vocab_size=200, head=heads.blackout(8, 200, samples=9, share_embedding=True)
+)
 
 
 SHIFTED = SAMPLED._replace(  # an embedding that is more than a table
@@ -45,12 +48,13 @@ def dense_and_sparse(lm, transform, key, steps):
     )
 
 
-@pytest.mark.parametrize("lm", [SAMPLED, SHIFTED])
+@pytest.mark.parametrize("lm", [SAMPLED, TIED, SHIFTED])
 def test_a_step_of_sgd_on_the_rows_of_the_batch_is_that_on_all(lm, key):
     before, dense, sparse = dense_and_sparse(lm, train.optimizer("sgd", 0.5, max_norm=0.1), key, 1)
     chex.assert_trees_all_close(sparse, dense, rtol=1e-12, atol=1e-14)
-    moved = (sparse[0].params.head.w != before.params.head.w).any(-1)
-    assert sparse[1].norm > 0.1 and 10 < moved.sum() < 30
+    rows = lambda params: params.embed if lm is TIED else params.head.w
+    moved = (rows(sparse[0].params) != rows(before.params)).any(-1)
+    assert sparse[1].norm > 0.1 and 10 < moved.sum() < (50 if lm is TIED else 30)
 
 
 def test_adam_leaves_the_rows_that_a_batch_lacks(key):
