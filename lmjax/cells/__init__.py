@@ -7,6 +7,8 @@ from lmjax.cells.diagonal import Diagonal, diagonal
 from lmjax.cells.gru import gru
 from lmjax.cells.linear import Linear
 from lmjax.cells.lstm import LSTMState, lstm
+from lmjax.cells.lstm_layer_norm import LayerNormLSTM, lstm_layer_norm
+from lmjax.cells.lstm_projected import ProjectedLSTM, lstm_projected
 from lmjax.cells.minimal import MinGRU, mingru
 from lmjax.cells.registry import CELLS
 from lmjax.cells.rnn import rnn
@@ -18,14 +20,18 @@ __all__ = [
     "Cell",
     "Diagonal",
     "LSTMState",
+    "LayerNormLSTM",
     "Linear",
     "MinGRU",
+    "ProjectedLSTM",
     "Window",
     "bidirectional",
     "diagonal",
     "gru",
     "initial",
     "lstm",
+    "lstm_layer_norm",
+    "lstm_projected",
     "mingru",
     "rnn",
     "stack",

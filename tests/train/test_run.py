@@ -10,7 +10,8 @@ from lmjax import train
     [
         (
             lambda: train.build(train.Model(cell="lsd"), 9),
-            "cell: must be one of rnn, irnn, lstm, gru, gru_reset_after, mingru, diagonal, window, "
+            "cell: must be one of rnn, irnn, lstm, lstm_projected, lstm_layer_norm, gru, "
+            "gru_reset_after, mingru, diagonal, window, "
             "got 'lsd'",
         ),
         (lambda: train.build(train.Model(layers=0), 9), "layers: must be at least 1"),
