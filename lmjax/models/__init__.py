@@ -1,6 +1,7 @@
 """Language models: an embedding, a cell and a head."""
 
-from lmjax.models import ngram
+from lmjax.models import ngram, snm
+from lmjax.models.cache import cache_log_prob, with_cache
 from lmjax.models.language_model import (
     Dropout,
     LanguageModel,
@@ -20,6 +21,7 @@ __all__ = [
     "LanguageModel",
     "Mixture",
     "Params",
+    "cache_log_prob",
     "join",
     "log_prob",
     "lookup",
@@ -30,5 +32,7 @@ __all__ = [
     "ngram",
     "recurrent",
     "rows",
+    "snm",
     "states",
+    "with_cache",
 ]
