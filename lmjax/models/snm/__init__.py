@@ -4,22 +4,24 @@ Read on in this order: `features` (what is counted), `adjustment` (what is train
 is looked up).
 """
 
-from lmjax.models.snm.adjustment import Adjustment, LeftOut, left_out, loss, train
-from lmjax.models.snm.features import Table, feature_types, tabulate
+from lmjax.models.snm.adjustment import EDGES, Adjustment, LeftOut, left_out, loss, train
+from lmjax.models.snm.features import Counts, Table, count, feature_types
 from lmjax.models.snm.model import SNM, Feature, fit, index, snm
 
 __all__ = [
+    "EDGES",
     "SNM",
     "Adjustment",
+    "Counts",
     "Feature",
     "LeftOut",
     "Table",
+    "count",
     "feature_types",
     "fit",
     "index",
     "left_out",
     "loss",
     "snm",
-    "tabulate",
     "train",
 ]

@@ -18,9 +18,10 @@ import numpy as np
 import optax
 from jax import lax
 
-from lmjax.models.snm.features import Table, Types, is_ngram
+from lmjax.checks import check_positive
+from lmjax.models.snm.features import Counts, Table, is_ngram
 
-__all__ = ["Adjustment", "LeftOut", "adjusted", "bucket", "left_out", "loss", "train"]
+__all__ = ["EDGES", "Adjustment", "LeftOut", "adjusted", "bucket", "left_out", "loss", "train"]
 
 # the least count of each bucket: two buckets for each doubling
 EDGES = np.unique([int(2**k * part) for k in range(12) for part in (1, 1.5)])
@@ -53,22 +54,19 @@ def bucket(count) -> np.ndarray:
     return np.maximum(np.searchsorted(EDGES, count, side="right") - 1, 0).astype(np.int8)
 
 
-def left_out(tables: list[Table], types: Types, rows: np.ndarray, ids: np.ndarray) -> LeftOut:
-    """Take one occurrence of each position out of the counts, for some positions of their text.
+def left_out(counts: Counts, at: np.ndarray) -> LeftOut:
+    """Take one occurrence of each of the positions `at` out of the counts of their text.
 
     That moves a word from the bucket of C_fw to that of C_fw - 1; nothing is counted again.
-
-    Args:
-        tables: of `tabulate`.
-        types: of the features.
-        rows: int `[types, N]`, the active feature of each type.
-        ids: int `[N]`, the words that stand there.
     """
-    columns = [_without(table, row, ids) for table, row in zip(tables, rows, strict=True)]
-    total, count, mass = (np.stack(column, 1) for column in zip(*columns, strict=True))
-    known = total[:, [is_ngram(offsets) for offsets in types]] > 0
-    pairs = np.stack([bucket(total), bucket(count)], -1)
-    return LeftOut(total, count, pairs, mass, known.sum(1, dtype=np.int32) - 1)
+    ids = counts.ids[at]
+    columns = [
+        _without(table, row[at], ids) for table, row in zip(counts.tables, counts.rows, strict=True)
+    ]
+    totals, own, masses = (np.stack(column, 1) for column in zip(*columns, strict=True))
+    known = totals[:, [is_ngram(offsets) for offsets in counts.types]] > 0
+    pairs = np.stack([bucket(totals), bucket(own)], -1)
+    return LeftOut(totals, own, pairs, masses, known.sum(1, dtype=np.int32) - 1)
 
 
 def _without(table: Table, row: np.ndarray, ids: np.ndarray):
@@ -110,18 +108,37 @@ def loss(parameters: Adjustment, data: LeftOut, vocab_size: int):
 
 
 def train(
-    data: LeftOut, key, vocab_size: int, *, epochs: int, batch_size: int, learning_rate: float
+    counts: Counts,
+    key,
+    *,
+    positions: int = 200_000,
+    epochs: int = 3,
+    batch_size: int = 1024,
+    learning_rate: float = 0.05,
 ) -> Adjustment:
-    """Minimise the mean of `loss` by Adam, its rate falling to 0 along a cosine."""
-    positions, types = data.totals.shape
-    batch_size = min(batch_size, positions)
+    """Minimise the mean of `loss` by Adam, its rate falling to 0 along a cosine.
+
+    Args:
+        counts: of the features of a text.
+        key: random key, which draws positions, and their order.
+        positions: how many positions of the text are trained on.
+        epochs: passes over them.
+        batch_size: positions of one update.
+        learning_rate: of the first update.
+    """
+    check_positive(positions=positions, epochs=epochs, batch_size=batch_size)
+    k_sample, k_order = jax.random.split(key)
+    positions = min(positions, len(counts.ids))
+    at = jax.random.choice(k_sample, len(counts.ids), (positions,), replace=False)
+    data = left_out(counts, np.sort(at))
+    types, batch_size = len(counts.types), min(batch_size, positions)
     batches = positions // batch_size
     transform = optax.adam(optax.cosine_decay_schedule(learning_rate, epochs * batches))
 
     def step(data, carry, at):
         parameters, state = carry
         batch = jax.tree.map(lambda x: x[at], data)
-        gradient = jax.grad(lambda p: loss(p, batch, vocab_size).mean())(parameters)
+        gradient = jax.grad(lambda p: loss(p, batch, counts.vocab_size).mean())(parameters)
         updates, state = transform.update(gradient, state)
         return (optax.apply_updates(parameters, updates), state), None
 
@@ -131,7 +148,7 @@ def train(
 
     @jax.jit
     def run(start, data):
-        return lax.scan(partial(epoch, data), start, jax.random.split(key, epochs))[0][0]
+        return lax.scan(partial(epoch, data), start, jax.random.split(k_order, epochs))[0][0]
 
     shape = (types, len(EDGES), len(EDGES))
     start = Adjustment(jnp.zeros(shape), jnp.zeros((types, types)), jnp.zeros(()))

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lmjax.checks import check_positive
+from lmjax.models.ngram.counts import check
 
-__all__ = ["Table", "Types", "feature_types", "is_ngram", "previous", "tabulate"]
+__all__ = ["Counts", "Table", "Types", "count", "feature_types", "is_ngram", "previous"]
 
 Types = tuple[tuple[int, ...], ...]
 
@@ -34,6 +35,16 @@ class Table(NamedTuple):
         which = np.repeat(np.arange(len(features)), sizes)
         begin = self.first[features] - (np.cumsum(sizes) - sizes)
         return which, np.arange(len(which)) + begin[which]
+
+
+class Counts(NamedTuple):
+    """The features of a text."""
+
+    types: Types
+    vocab_size: int
+    ids: np.ndarray  # int64 [N]  the text
+    tables: tuple[Table, ...]  # of each type
+    rows: np.ndarray  # int64 [types, N]  the feature that is active at each position, -1 for none
 
 
 def is_ngram(offsets: tuple[int, ...]) -> bool:
@@ -72,7 +83,7 @@ def previous(ids: np.ndarray, distance: int) -> np.ndarray:
     return np.concatenate([np.full(distance, -1), ids])[: len(ids)]
 
 
-def tabulate(ids, types: Types, vocab_size: int) -> tuple[list[Table], np.ndarray]:
+def count(ids, types: Types, *, vocab_size: int) -> Counts:
     """Count the features of every position of a text, with the word that stands there.
 
     Args:
@@ -80,35 +91,37 @@ def tabulate(ids, types: Types, vocab_size: int) -> tuple[list[Table], np.ndarra
         types: see `feature_types`.
         vocab_size: V.
 
-    Returns:
-        `(tables, rows)`: a table a type, and the feature of each type that is active at each
-        position, int64 `[types, N]`, -1 for none.
-
-    >>> tables, rows = tabulate(np.array([0, 1, 0, 2]), ((), (1,)), 3)
-    >>> tables[1].word.tolist(), tables[1].follower.tolist(), rows[1].tolist()
+    >>> counts = count([0, 1, 0, 2], ((), (1,)), vocab_size=3)
+    >>> table = counts.tables[1]
+    >>> table.word.tolist(), table.follower.tolist(), counts.rows[1].tolist()
     ([0, 1], [1, 2, 0], [-1, 0, 1, 0])
+
+    Raises:
+        ValueError: the text holds less than two tokens, or one that is not in the vocabulary.
     """
-    ids = np.asarray(ids, np.int64)
+    ids = check(ids, 1, size=vocab_size, eos=0).astype(np.int64)
+    if len(ids) < 2:
+        raise ValueError(f"ids: at least 2 tokens are needed, got {len(ids)}")
     tables: list[Table] = []
     rows = np.zeros((len(types), len(ids)), np.int64)
     for t, offsets in enumerate(types):
         children, word = np.array([0, 1]), np.zeros(1, np.int64)
         if offsets:
-            parent, last = rows[types.index(offsets[:-1])], previous(ids, offsets[-1])
-            known = (parent >= 0) & (last >= 0)
-            key, inverse = np.unique(parent[known] * vocab_size + last[known], return_inverse=True)
-            parents = len(tables[types.index(offsets[:-1])].totals)
-            children, word = _grouped(key, vocab_size, parents)
+            parent = types.index(offsets[:-1])
+            last = previous(ids, offsets[-1])
+            known = (rows[parent] >= 0) & (last >= 0)
+            pair = rows[parent, known] * vocab_size + last[known]
+            key, inverse = np.unique(pair, return_inverse=True)
+            children, word = _grouped(key, vocab_size, len(tables[parent].totals))
             rows[t] = -1
             rows[t, known] = inverse
         active = rows[t] >= 0
-        key, count = np.unique(rows[t, active] * vocab_size + ids[active], return_counts=True)
+        key, links = np.unique(rows[t, active] * vocab_size + ids[active], return_counts=True)
         first, follower = _grouped(key, vocab_size, len(word))
-        total = np.bincount(key // vocab_size, count, len(word)).astype(np.int64)
-        tables.append(
-            Table(children, word.astype(np.int32), first, follower.astype(np.int32), count, total)
-        )
-    return tables, rows
+        totals = np.bincount(key // vocab_size, links, len(word)).astype(np.int64)
+        words = word.astype(np.int32), first, follower.astype(np.int32)
+        tables.append(Table(children, *words, links, totals))
+    return Counts(types, vocab_size, ids, tuple(tables), rows)
 
 
 def _grouped(key: np.ndarray, vocab_size: int, groups: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,8 @@ from jax import lax
 from lmjax.cell import Cell, shift_register
 from lmjax.heads import Head
 from lmjax.models.language_model import LanguageModel, Params
-from lmjax.models.ngram.counts import check
-from lmjax.models.snm.adjustment import Adjustment, adjusted, left_out, train
-from lmjax.models.snm.features import Table, Types, feature_types, is_ngram, tabulate
+from lmjax.models.snm.adjustment import Adjustment, adjusted, train
+from lmjax.models.snm.features import Counts, Table, Types, count, feature_types, is_ngram
 
 __all__ = ["SNM", "Feature", "fit", "index", "snm"]
 
@@ -39,57 +38,27 @@ class SNM(NamedTuple):
     uniform: jax.Array  # []  exp(u)
 
 
-def fit(
-    ids,
-    key,
-    *,
-    vocab_size: int,
-    types: Types | None = None,
-    positions: int = 200_000,
-    epochs: int = 3,
-    batch_size: int = 1024,
-    learning_rate: float = 0.05,
-) -> SNM:
+def fit(ids, key, *, vocab_size: int, types: Types | None = None, **training) -> SNM:
     """Estimate a model: count the features of a text, then train their adjustment.
 
     Args:
         ids: int `[N]`, each from 0 to `vocab_size` - 1.
-        key: random key, which draws the positions that are trained on, and their order.
+        key: random key of the training.
         vocab_size: V.
         types: of the features, default `feature_types()`.
-        positions: how many positions of the text the adjustment is trained on, each left out of
-            the counts in its turn.
-        epochs: passes over them.
-        batch_size: positions of one update.
-        learning_rate: of the first update.
+        **training: see `train`.
 
     Raises:
-        ValueError: the text holds less than two tokens.
+        ValueError: the text holds less than two tokens, or one that is not in the vocabulary.
 
     References: Shazeer, Pelemans and Chelba (2014); Chelba and Pereira (2016) for the multinomial
     loss.
     """
-    types = feature_types() if types is None else types
-    ids = check(ids, 1, size=vocab_size, eos=0)
-    if len(ids) < 2:
-        raise ValueError(f"ids: at least 2 tokens are needed, got {len(ids)}")
-    tables, rows = tabulate(ids, types, vocab_size)
-    k_sample, k_train = jax.random.split(key)
-    at = np.arange(len(ids))
-    if positions < len(ids):
-        at = np.sort(jax.random.choice(k_sample, len(ids), (positions,), replace=False))
-    adjustment = train(
-        left_out(tables, types, rows[:, at], ids[at]),
-        k_train,
-        vocab_size,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-    )
-    return index(tables, adjustment)
+    counts = count(ids, feature_types() if types is None else types, vocab_size=vocab_size)
+    return index(counts, train(counts, key, **training))
 
 
-def index(tables: list[Table], adjustment: Adjustment) -> SNM:
+def index(counts: Counts, adjustment: Adjustment) -> SNM:
     """Return the model of counts and an adjustment."""
 
     def feature(table: Table, by_count) -> Feature:
@@ -102,7 +71,7 @@ def index(tables: list[Table], adjustment: Adjustment) -> SNM:
 
     by_count = np.asarray(adjustment.by_count)
     return SNM(
-        tuple(map(feature, tables, by_count)),
+        tuple(map(feature, counts.tables, by_count)),
         jnp.exp(adjustment.by_match),
         jnp.exp(adjustment.uniform),
     )

@@ -23,7 +23,7 @@ def features(ids, t):
     return [(o, tuple(ids[t - d] for d in o)) for o in TYPES if all(d <= t for d in o)]
 
 
-def counts(ids, without=None):
+def dictionaries(ids, without=None):
     links = Counter((f, w) for t, w in enumerate(ids) if t != without for f in features(ids, t))
     totals = Counter()
     for (f, _), c in links.items():
@@ -57,12 +57,14 @@ def adjustment(key):
 
 
 def test_probabilities_are_those_of_the_equation(adjustment):
-    tables, _ = snm.tabulate(TEXT, TYPES, V)
-    lm, params = snm.snm(V, TYPES), Params((), (), snm.index(tables, adjustment))
+    lm, params = (
+        snm.snm(V, TYPES),
+        Params((), (), snm.index(snm.count(TEXT, TYPES, vocab_size=V), adjustment)),
+    )
     text = np.array([1, 2, 4, 0, 1, 2, 0, 3, 3])
     _, states = models.states(lm, params, lm.cell.initial_state(()), text)
     found = jnp.exp(models.next_log_probs(lm, params, states))
-    links, totals = counts(TEXT)
+    links, totals = dictionaries(TEXT)
     for t in range(len(text)):
         seen = features([*text, 0], t + 1)
         expected = distribution(links, totals, seen, adjustment)
@@ -70,27 +72,25 @@ def test_probabilities_are_those_of_the_equation(adjustment):
 
 
 def test_leaving_a_position_out_is_counting_without_it(adjustment):
-    tables, rows = snm.tabulate(TEXT, TYPES, V)
-    data = snm.left_out(tables, TYPES, rows, np.array(TEXT))
+    data = snm.left_out(snm.count(TEXT, TYPES, vocab_size=V), np.arange(len(TEXT)))
     found = snm.loss(adjustment, jax.tree.map(jnp.asarray, data), V)
     for t, w in enumerate(TEXT):
-        p = distribution(*counts(TEXT, without=t), features(TEXT, t), adjustment)
+        p = distribution(*dictionaries(TEXT, without=t), features(TEXT, t), adjustment)
         np.testing.assert_allclose(found[t], -np.log(p[w]), rtol=1e-10)
 
 
 def test_training_lowers_the_loss_of_positions_left_out(key):
     ids = np.asarray(jax.random.categorical(key, jnp.zeros((4, 4)).at[0, 1].set(3), shape=(9, 4)))
     ids = ids.ravel()
-    tables, rows = snm.tabulate(ids, TYPES, V)
-    data = jax.tree.map(jnp.asarray, snm.left_out(tables, TYPES, rows, ids))
-    trained = snm.train(data, key, V, epochs=20, batch_size=8, learning_rate=0.05)
+    counts = snm.count(ids, TYPES, vocab_size=V)
+    data = jax.tree.map(jnp.asarray, snm.left_out(counts, np.arange(len(ids))))
+    trained = snm.train(counts, key, epochs=20, batch_size=8)
     nothing = jax.tree.map(jnp.zeros_like, trained)
     assert snm.loss(trained, data, V).mean() < snm.loss(nothing, data, V).mean() - 0.05
 
 
 def test_it_obeys_the_laws_of_a_cell_and_a_head(adjustment, key):
-    tables, _ = snm.tabulate(TEXT, TYPES, V)
-    lm, model = snm.snm(V, TYPES), snm.index(tables, adjustment)
+    lm, model = snm.snm(V, TYPES), snm.index(snm.count(TEXT, TYPES, vocab_size=V), adjustment)
     history = jnp.array(TEXT[-len(lm.cell.initial_state(())) :])
     check_cell(lm.cell, key, jnp.int32(1))
     check_head(lm.head._replace(init=lambda key: model), key, history, V)
@@ -98,10 +98,12 @@ def test_it_obeys_the_laws_of_a_cell_and_a_head(adjustment, key):
 
 def test_a_single_type_is_the_relative_frequency(key):
     """Of the words alone, without an adjustment: P(w) = (C_w / N + 1 / V) / 2."""
-    tables, _ = snm.tabulate(TEXT, ((),), V)
     b = len(EDGES)
     nothing = snm.Adjustment(jnp.zeros((1, b, b)), jnp.zeros((1, 1)), jnp.zeros(()))
-    lm, params = snm.snm(V, ((),)), Params((), (), snm.index(tables, nothing))
+    lm, params = (
+        snm.snm(V, ((),)),
+        Params((), (), snm.index(snm.count(TEXT, ((),), vocab_size=V), nothing)),
+    )
     p = jnp.exp(models.next_log_probs(lm, params, lm.cell.initial_state(())))
     expected = (np.bincount(TEXT, minlength=V) / len(TEXT) + 1 / V) / 2
     np.testing.assert_allclose(p, expected, rtol=1e-12)
