@@ -1,6 +1,6 @@
 """The adaptive softmax: frequent words at once, rare ones in clusters read only where needed."""
 
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lmjax.heads.head import Head
+from lmjax.heads.head import Head, check_targets
 from lmjax.heads.softmax import softmax_log_prob, softmax_loss
+from lmjax.ids import nan_loss_outside, nan_outside
 from lmjax.tree import add
 
 __all__ = ["Adaptive", "Tail", "adaptive", "default_cutoffs"]
@@ -102,9 +103,10 @@ def adaptive(
 
     def score(top, tails, params, y, token):
         """Score with one function for the first softmax and one for each cluster."""
+        check_targets(y, token)
         w = params.head.w
         y = y.reshape(-1, n).astype(jnp.result_type(y, w))
-        ids = token.reshape(-1)
+        ids = jnp.clip(token.reshape(-1), 0, vocab_size - 1)
         cluster = jnp.searchsorted(jnp.array(cuts, int), ids, side="right")  # 0 where none
         first_word = jnp.where(cluster > 0, first + cluster - 1, ids)
         logp = top(w, jnp.zeros(len(w), w.dtype), y, first_word)
@@ -113,15 +115,15 @@ def adaptive(
             logp += tails(cluster == j, tail, y, within)
         return logp.reshape(token.shape)
 
-    def loss(params, y, token, key):
-        return -score(lambda *at: -softmax_loss(*at), _where_needed, params, y, token)
+    def log_prob(params, y, token):
+        logp = score(softmax_log_prob, _everywhere, params, y, token)
+        return nan_outside(logp, token, vocab_size)
 
-    return Head(
-        init=init,
-        log_probs=log_probs,
-        log_prob=partial(score, softmax_log_prob, _everywhere),
-        loss=loss,
-    )
+    def loss(params, y, token, key):
+        logp = score(lambda *at: -softmax_loss(*at), _where_needed, params, y, token)
+        return nan_loss_outside(-logp, token, vocab_size)
+
+    return Head(init, log_probs, log_prob, loss)
 
 
 def default_cutoffs(vocab_size: int) -> tuple[int, ...]:

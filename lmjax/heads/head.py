@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Head"]
+__all__ = ["Head", "check_targets"]
 
 
 class Head(NamedTuple):
     """A distribution over the vocabulary as plain functions.
+
+    A token outside the vocabulary has the log-probability NaN and the loss NaN, and so has their
+    derivative. A masked loss, as that of padding, adds nothing to a gradient, whatever its token.
 
     All but `init` take the parameters of the whole model (`.embed`, `.cell`, `.head`), so that a
     head may share the embedding; its own are `params.head`. All broadcast over leading axes.
@@ -27,3 +30,14 @@ class Head(NamedTuple):
         None  # token, key -> ids[M]            of a sampled loss; None: the loss is -log_prob
     )
     shares_embedding: bool = False  # whether the head's rows are those of params.embed
+
+
+def check_targets(y, token) -> None:
+    """Raise a ValueError where features `[..., n]` and tokens `[...]` disagree on their shape.
+
+    Broadcast against each other they would give every position the tokens of others.
+    """
+    if y.shape[:-1] != token.shape:
+        raise ValueError(
+            f"token: must have shape {y.shape[:-1]} as the features, got {token.shape}"
+        )

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid
 
 from lmjax.checks import check_positive
-from lmjax.heads.head import Head
+from lmjax.heads.head import Head, check_targets
 from lmjax.heads.proposals import Proposal, zipf
 from lmjax.heads.softmax import softmax, tied
+from lmjax.ids import nan_loss_outside
 
 __all__ = ["blackout", "blackout_loss", "nce", "nce_loss", "sampled", "sampled_loss"]
 
@@ -129,11 +130,15 @@ def sampled_loss(w, b, y, token, drawn, log_q):
         log_q: words -> log q of them.
 
     Returns:
-        `[...]`.
+        `[...]`, NaN where a token is not in the vocabulary.
+
+    Raises:
+        ValueError: the shapes of `y` and `token` do not agree.
     """
-    z, others, hit = _scores(w, b, y, token, drawn)
+    _, z, others, hit = _scores(w, b, y, token, drawn)
     others = jnp.where(hit, -jnp.inf, others - log_q(drawn) - jnp.log(len(drawn)))
-    return jnp.logaddexp(z, jax.nn.logsumexp(others, -1)) - z
+    losses = jnp.logaddexp(z, jax.nn.logsumexp(others, -1)) - z
+    return nan_loss_outside(losses, token, len(w))
 
 
 def nce_loss(w, b, y, token, drawn, log_q):
@@ -144,10 +149,10 @@ def nce_loss(w, b, y, token, drawn, log_q):
     As K grows its gradient tends to that of the cross entropy, where the e^{z_v} sum to one; they
     are driven to do so. Arguments and result as for `sampled_loss`.
     """
-    z, others, _ = _scores(w, b, y, token, drawn)
+    word, z, others, _ = _scores(w, b, y, token, drawn)
     log_noise = lambda words: log_q(words) + jnp.log(len(drawn))
     noise = log_sigmoid(log_noise(drawn) - others).sum(-1)
-    return -log_sigmoid(z - log_noise(token)) - noise
+    return nan_loss_outside(-log_sigmoid(z - log_noise(word)) - noise, token, len(w))
 
 
 def blackout_loss(w, b, y, token, drawn, log_q):
@@ -159,16 +164,19 @@ def blackout_loss(w, b, y, token, drawn, log_q):
     Without the second sum it is the importance-sampled softmax of these weights. Arguments and
     result as for `sampled_loss`.
     """
-    z, others, hit = _scores(w, b, y, token, drawn)
-    own, others = z - log_q(token), others - log_q(drawn)
+    word, z, others, hit = _scores(w, b, y, token, drawn)
+    own, others = z - log_q(word), others - log_q(drawn)
     total = jnp.logaddexp(own, jax.nn.logsumexp(jnp.where(hit, -jnp.inf, others), -1))
     below = jnp.where(hit, -1, others - total[..., None])  # log p_v
     # in float32 the greatest p_v may be rounded to 1
     refused = jnp.log1p(-jnp.minimum(jnp.exp(below), 1 - jnp.finfo(below.dtype).eps))
-    return total - own - jnp.where(hit, 0, refused).sum(-1)
+    losses = total - own - jnp.where(hit, 0, refused).sum(-1)
+    return nan_loss_outside(losses, token, len(w))
 
 
 def _scores(w, b, y, token, drawn):
-    """Return z of the targets `[...]` and of the words drawn `[..., K]`, and which are targets."""
-    z = jnp.sum(y * w[token], -1) + b[token]
-    return z, y @ w[drawn].T + b[drawn], drawn == token[..., None]
+    """Return the targets, z of them and of the words drawn `[..., K]`, and which are targets."""
+    check_targets(y, token)
+    word = jnp.clip(token, 0, len(w) - 1)
+    z = jnp.sum(y * w[word], -1) + b[word]
+    return word, z, y @ w[drawn].T + b[drawn], drawn == word[..., None]

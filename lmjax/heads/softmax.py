@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lmjax.heads.head import Head
+from lmjax.heads.head import Head, check_targets
+from lmjax.ids import nan_loss_outside, nan_outside
 from lmjax.tree import add
 
 __all__ = ["Softmax", "softmax", "softmax_log_prob", "softmax_loss", "tied"]
@@ -94,25 +95,19 @@ def softmax_log_prob(w, b, y, token):
         token: int `[...]`.
 
     Returns:
-        `[...]`.
+        `[...]`, NaN where a token is not in the vocabulary.
+
+    Raises:
+        ValueError: the shapes of `y` and `token` do not agree.
 
     >>> y, token = jnp.zeros((2, 3)), jnp.array([0, 2])
     >>> softmax_log_prob(jnp.eye(3), jnp.zeros(3), y, token).round(3).tolist()
     [-1.099, -1.099]
     """
+    check_targets(y, token)
     w, b, y = _promoted(w, b, y)
-    flat, ids = y.reshape(-1, y.shape[-1]), token.reshape(-1)
-
-    def at(w, b, y, token):
-        return _score(w, b, y, token) - _logsumexp(w, b, y)
-
-    def in_blocks(size, w, b, y, token):
-        if size == len(y):
-            return at(w, b, y, token)
-        recomputed = jax.checkpoint(lambda position: at(w, b, *position))
-        return lax.map(recomputed, (y, token), batch_size=size)
-
-    return _sized(in_blocks, w, b, flat, ids).reshape(token.shape)
+    logp = _log_prob(w, b, y.reshape(-1, y.shape[-1]), token.reshape(-1)).reshape(token.shape)
+    return nan_outside(logp, token, len(b))
 
 
 def softmax_loss(w, b, y, token):
@@ -131,12 +126,27 @@ def softmax_loss(w, b, y, token):
     >>> softmax_loss(jnp.eye(3), jnp.zeros(3), y, token).round(3).tolist()
     [1.099, 1.099]
     """
+    check_targets(y, token)
     w, b, y = _promoted(w, b, y)
-    return _loss(w, b, y.reshape(-1, y.shape[-1]), token.reshape(-1)).reshape(token.shape)
+    losses = _loss(w, b, y.reshape(-1, y.shape[-1]), token.reshape(-1)).reshape(token.shape)
+    return nan_loss_outside(losses, token, len(b))
 
 
 def _promoted(*arrays):
     return (x.astype(jnp.result_type(*arrays)) for x in arrays)
+
+
+def _log_prob(w, b, y, token):
+    def at(w, b, y, token):
+        return _score(w, b, y, token) - _logsumexp(w, b, y)
+
+    def in_blocks(size, w, b, y, token):
+        if size == len(y):
+            return at(w, b, y, token)
+        recomputed = jax.checkpoint(lambda position: at(w, b, *position))
+        return lax.map(recomputed, (y, token), batch_size=size)
+
+    return _sized(in_blocks, w, b, y, token)
 
 
 def _sized(in_blocks, w, b, y, token):
@@ -199,7 +209,7 @@ def _sum_exp(w, b, y):
 
 @jax.custom_vjp
 def _loss(w, b, y, token):
-    return -softmax_log_prob(w, b, y, token)
+    return -_log_prob(w, b, y, token)
 
 
 def _loss_forward(w, b, y, token):
@@ -251,7 +261,7 @@ def _loss_backward(residuals, g):
         return dw.at[token].add(-y) * c, db.at[token].add(-1) * c, dy * c
 
     def each(g):
-        return jax.vjp(lambda *args: -softmax_log_prob(*args, token), w, b, y)[1](g)
+        return jax.vjp(lambda *args: -_log_prob(*args, token), w, b, y)[1](g)
 
     return *lax.cond((g == g[:1]).all(), alike, each, g), None
 

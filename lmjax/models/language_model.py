@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from lmjax.cell import Cell
 from lmjax.heads import Head
+from lmjax.ids import is_word
 from lmjax.unroll import unroll
 
 __all__ = [
@@ -66,7 +67,11 @@ def lookup(embed, tokens):
     """Embed tokens `[...]` as rows `[..., n]` of a table `[V, n]`, NaN where it has none.
 
     Differentiated as `unroll` is: reverse mode, and any mode over that.
+
+    >>> lookup(jnp.ones((2, 1)), jnp.array([1, 2, -1])).ravel().tolist()
+    [1.0, nan, nan]
     """
+    tokens = jnp.where(is_word(tokens, len(embed)), tokens, len(embed))  # -1 is not the last row
     return _lookup(embed, tokens) if isinstance(embed, jax.Array) else embed.take(tokens, axis=0)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lmjax.ids import is_word
 from lmjax.models import Params
 
 __all__ = ["Rows", "put", "take", "used"]
@@ -17,13 +18,17 @@ class Rows:
 
     rows: jax.Array  # [M, ...]
     ids: jax.Array  # int [M], rising
+    size: int  # of the whole
+
+    def __len__(self):
+        return self.size
 
     def __getitem__(self, ids):
         return self.rows[jnp.searchsorted(self.ids, ids)]
 
     def take(self, ids, axis: int):
-        """Return what indexing does; the whole table's `take` marks ids out of range."""
-        return self[ids]
+        """Return what indexing does, and NaN where the whole table has no such row."""
+        return jnp.where(is_word(ids, self.size)[..., None], self[ids], jnp.nan)
 
     @property
     def dtype(self):
@@ -32,7 +37,7 @@ class Rows:
 
     def astype(self, dtype):
         """Return the rows in another precision."""
-        return Rows(self.rows.astype(dtype), self.ids)
+        return Rows(self.rows.astype(dtype), self.ids, self.size)
 
 
 def used(parts: Params, tree):

@@ -125,7 +125,8 @@ def step(
     params, opt = take(whole, ids)
 
     def mean_loss(params):
-        tables = jax.tree.map(lambda x, i: x if i is ... else Rows(x, i), params, ids[0])
+        table = lambda x, i, whole: x if i is ... else Rows(x, i, len(whole))
+        tables = jax.tree.map(table, params, ids[0], state.params)
         final, losses = loss(lm, tables, carry, batch.inputs, batch.targets, k_loss)
         return jnp.where(batch.mask, losses, 0).sum() / batch.mask.sum(), final
 

@@ -66,6 +66,47 @@ def test_probabilities_sum_to_one_and_log_prob_picks_one(name, shape, key):
         np.testing.assert_allclose(head.loss(params, y, token, key), -picked, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_a_token_outside_the_vocabulary_is_nan_and_so_is_its_gradient(name, blocked, key):
+    head = HEADS[name]
+    params, y, token = draw(head, key)
+    token = token.at[:, 3].set(jnp.array([-1, -100, V, 2**31 - 1]))
+    at = {
+        "log_prob": lambda y: head.log_prob(params, y, token),
+        "loss": lambda y: head.loss(params, y, token, key),
+    }
+    for f in at.values():
+        assert (jnp.isnan(f(y)) == (jnp.arange(6) == 3)).all()
+        assert jnp.isnan(jax.grad(lambda y, f=f: f(y).mean())(y)[:, 3]).all()
+
+
+@pytest.mark.parametrize("kept", [4, 0])
+@pytest.mark.parametrize("name", HEADS)
+def test_padding_that_is_masked_may_have_any_id(name, kept, blocked, key):
+    head = HEADS[name]
+    params, y, token = draw(head, key)
+    mask = jnp.arange(6) < kept
+
+    @jax.jit
+    @partial(jax.grad, argnums=(0, 1, 2))
+    def gradient(of_head, embed, y, padding):
+        model = SimpleNamespace(head=of_head, embed=embed)
+        losses = head.loss(model, y, jnp.where(mask, token, padding[:, None]), key)
+        return jnp.where(mask, losses, 0).sum()
+
+    at = partial(gradient, params.head, params.embed, y)
+    both = at(jnp.array([-100, -1, V, V + 3])), at(jnp.zeros(4, int))
+    chex.assert_trees_all_close(*both, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_tokens_of_another_shape_are_not_spread_over_the_features(name, key):
+    params, y, token = draw(HEADS[name], key)
+    for call in (HEADS[name].log_prob, partial(HEADS[name].loss, key=key)):
+        with pytest.raises(ValueError, match=r"token: must have shape \(4, 6\) .*\(4, 6, 1\)"):
+            call(params, y, token=token[..., None])
+
+
 @pytest.mark.parametrize("form", ["whole", "blocked"])
 @pytest.mark.parametrize("cotangents", ["alike", "each its own"])
 @pytest.mark.parametrize(

@@ -70,3 +70,13 @@ def test_adam_leaves_the_rows_that_a_batch_lacks(key):
             assert 160 < same.sum() < 190 and (there != was)[same].any()
             np.testing.assert_allclose(here[~same], there[~same], rtol=1e-12)
     chex.assert_trees_all_close(sparse.params.cell, dense.params.cell, rtol=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [-1, 200, 10**6])
+def test_an_input_or_target_outside_the_vocabulary_makes_the_loss_nan(wrong, key):
+    state = train.init_state(SAMPLED, ADAM, key, 4)
+    tokens = jnp.ones((5, 4), jnp.int32)
+    bad, mask = tokens.at[2, 1].set(wrong), jnp.ones((5, 4), bool)
+    for batch in (data.Batch(bad, tokens, mask), data.Batch(tokens, bad, mask)):
+        copy = jax.tree.map(jnp.copy, state)
+        assert jnp.isnan(train.step(SAMPLED, ADAM, copy, batch)[1].loss)
