@@ -1,10 +1,12 @@
 """Cells on top of each other."""
 
-from functools import cache
+from functools import cache, partial
+from itertools import pairwise
 
 import jax
 
 from lmjax.cell import Cell
+from lmjax.checks import fitting
 
 __all__ = ["stack"]
 
@@ -28,10 +30,14 @@ def stack(*cells: Cell) -> Cell:
     (5,)
 
     Raises:
-        ValueError: no cell is given.
+        ValueError: no cell is given, or one does not take what the one below reads out.
     """
     if not cells:
         raise ValueError("stack: at least one cell is needed, got none")
+    for k, (below, above) in enumerate(pairwise(cells), 1):
+        y = jax.eval_shape(partial(_output, below), jax.random.key(0))
+        with fitting(f"stack: cell {k + 1} does not take what cell {k} reads out"):
+            jax.eval_shape(partial(_output, above), jax.random.key(0), y)
 
     def init(key):
         keys = jax.random.split(key, len(cells))
@@ -58,3 +64,12 @@ def stack(*cells: Cell) -> Cell:
         read=lambda params, state: cells[-1].read(params[-1], state[-1]),
         layers=cells,
     )
+
+
+def _output(cell, key, *x):
+    """Return what a cell reads out at first, or after an input."""
+    params = cell.init(key)
+    state = cell.initial_state(params)
+    for x_t in x:
+        state = cell.step(params, state, cell.encode(params, x_t))
+    return cell.read(params, state)

@@ -12,6 +12,7 @@ from lmjax.models.language_model import (
     next_log_probs,
     rows,
     states,
+    vocab_size,
 )
 from lmjax.models.mixture import Mixture, join, mixture, mixture_weights
 from lmjax.models.recurrent import recurrent
@@ -34,5 +35,6 @@ __all__ = [
     "rows",
     "snm",
     "states",
+    "vocab_size",
     "with_cache",
 ]

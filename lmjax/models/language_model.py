@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from lmjax.cell import Cell
+from lmjax.checks import fitting
 from lmjax.heads import Head
 from lmjax.ids import is_word
-from lmjax.unroll import unroll
+from lmjax.unroll import check_arguments, unroll
 
 __all__ = [
     "Dropout",
@@ -23,6 +25,7 @@ __all__ = [
     "next_log_probs",
     "rows",
     "states",
+    "vocab_size",
 ]
 
 
@@ -148,6 +151,37 @@ def rows(lm: LanguageModel, tokens, targets, key) -> Params:
 def next_log_probs(lm: LanguageModel, params: Params, state):
     """Return log P(w | s) for every word w, `[..., V]`."""
     return lm.head.log_probs(params, lm.cell.read(params.cell, state))
+
+
+def vocab_size(lm: LanguageModel, params: Params) -> int:
+    """Return V, by the shapes alone: nothing is computed, and nothing compiled.
+
+    Raises:
+        ValueError: the parts of the model, or the parameters, do not fit each other.
+
+    >>> from lmjax import cells, models
+    >>> lm = models.recurrent(cells.rnn(4, 4), vocab_size=10)
+    >>> vocab_size(lm, jax.eval_shape(lm.init, jax.random.key(0)))
+    10
+    """
+    return _after_one.eval_shape(lm, params).shape[-1]
+
+
+@partial(jax.jit, static_argnames="lm")
+def _after_one(lm, params):
+    """Return the distribution after one token, part by part."""
+    with fitting("model: the embedding takes no tokens"):
+        x = lm.embed(params.embed, jnp.zeros(1, jnp.int32))
+    with fitting(f"model: the cell does not take the embedding's {_vectors(x)}"):
+        state = lm.cell.initial_state(params.cell)
+        check_arguments(lm.cell, params.cell, state, x, None)
+        y = lm.cell.read(params.cell, state)
+    with fitting(f"model: the head does not take the cell's {_vectors(y)}"):
+        return lm.head.log_probs(params, y)
+
+
+def _vectors(tree):
+    return "vectors of " + ", ".join(str(x.shape[-1]) for x in jax.tree.leaves(tree) if x.ndim)
 
 
 def _drop(key, rate, x, shape):

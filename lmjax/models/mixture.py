@@ -11,7 +11,7 @@ from jax import lax
 
 from lmjax.cell import Cell
 from lmjax.heads import Head
-from lmjax.models.language_model import LanguageModel, Params
+from lmjax.models.language_model import LanguageModel, Params, vocab_size
 
 __all__ = ["Mixture", "join", "mixture", "mixture_weights"]
 
@@ -41,12 +41,15 @@ def mixture(*lms: LanguageModel) -> LanguageModel:
     1.0
 
     Raises:
-        ValueError: there is no model.
+        ValueError: there is no model, or their vocabularies have different sizes.
 
     References: Jelinek and Mercer (1980); Mikolov, Karafiat, Burget, Cernocky and Khudanpur (2010).
     """
     if not lms:
         raise ValueError("mixture: at least one model, got none")
+    sizes = [vocab_size(lm, jax.eval_shape(lm.init, jax.random.key(0))) for lm in lms]
+    if len({*sizes}) > 1:
+        raise ValueError(f"mixture: the models must have one vocabulary, got sizes {sizes}")
 
     def init(key) -> Params:
         parts = [lm.init(k) for lm, k in zip(lms, jax.random.split(key, len(lms)), strict=True)]

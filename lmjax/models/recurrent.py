@@ -7,6 +7,7 @@ import jax
 from lmjax.cell import Cell
 from lmjax.heads import Head, softmax
 from lmjax.models.language_model import Dropout, LanguageModel, Params, lookup
+from lmjax.models.language_model import vocab_size as size_of
 
 __all__ = ["recurrent"]
 
@@ -46,7 +47,8 @@ def recurrent(
     [(10, 4), (4, 16), (10, 4)]
 
     Raises:
-        ValueError: `vocab_size` is below 2, or a dropout rate is not in [0, 1).
+        ValueError: `vocab_size` is below 2, a dropout rate is not in [0, 1), or the sizes of
+            embedding, cell and head do not fit each other.
 
     References: Mikolov, Karafiat, Burget, Cernocky and Khudanpur (2010).
     """
@@ -68,4 +70,8 @@ def recurrent(
         embed = jax.random.uniform(k_embed, (vocab_size, embedding_size), minval=-0.1, maxval=0.1)
         return Params(embed, cell.init(k_cell), output.init(k_head))
 
-    return LanguageModel(init, lookup, cell, output, dropout, segment, dtype)
+    lm = LanguageModel(init, lookup, cell, output, dropout, segment, dtype)
+    size = size_of(lm, jax.eval_shape(init, jax.random.key(0)))
+    if size != vocab_size:
+        raise ValueError(f"recurrent: the head has {size} words, vocab_size is {vocab_size}")
+    return lm

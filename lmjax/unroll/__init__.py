@@ -27,7 +27,7 @@ from lmjax.unroll.reference import (
 from lmjax.unroll.segments import unroll_segments
 from lmjax.unroll.window import run_shift_register
 
-__all__ = ["SCHEDULES", "Gradients", "record", "scan", "unroll"]
+__all__ = ["SCHEDULES", "Gradients", "check_arguments", "record", "scan", "unroll"]
 
 SCHEDULES = {"cpu": CPU}  # by backend
 

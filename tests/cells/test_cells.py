@@ -213,6 +213,10 @@ def test_half_precision_weights_keep_a_single_precision_state(key):
         (lambda: cells.gru(3, -1), "n_in=3, n=-1"),
         (lambda: cells.mingru(3, 0), "n_in=3, n=0"),
         (lambda: cells.stack(), "at least one cell"),
+        (
+            lambda: cells.stack(cells.rnn(2, 3), cells.lstm(3, 8), cells.gru(4, 4)),
+            r"cell 3 does not take what cell 2 reads out: .*\(8,\) and \(4,\)",
+        ),
     ],
 )
 def test_errors_name_the_argument(make, message):

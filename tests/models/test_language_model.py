@@ -9,12 +9,13 @@ import optax
 import pytest
 from small_model import LM, TIED, N, V
 
-from lmjax import cells, models
+from lmjax import cells, decoding, heads, metrics, models
 from lmjax.models import Dropout
 
 
-def test_looking_words_up_is_indexing(key):
-    table, tokens = jax.random.normal(key, (5, 3)), jnp.array([[0, 4, 4], [-1, 5, 0]])
+def test_looking_words_up_is_indexing_and_minus_one_is_no_word(key):
+    table, tokens = jax.random.normal(key, (5, 3)), jnp.array([[0, 4, 4], [5, 7, 0]])
+    assert jnp.isnan(models.lookup(table, jnp.array([-1, -5, 5]))).all()
     at = lambda f: lambda table: (jnp.nan_to_num(f(table)) ** 2).sum()
     own, plain = (
         at(lambda table: models.lookup(table, tokens)),
@@ -93,6 +94,23 @@ def test_dropout_is_locked_and_keeps_the_mean(key):
     assert abs(models.language_model._drop_recurrent(key, 0.5, weights)["w_h"].mean() - 1) < 0.02
 
 
+LEAKY = cells.Cell(
+    init=lambda key: {"w_h": jnp.eye(8)},
+    initial_state=lambda params, batch_shape=(): jnp.zeros((*batch_shape, 8)),
+    step=lambda params, h, x: jnp.tanh(x + h @ params["w_h"]),
+)
+
+
+def test_parameters_of_another_model_are_refused_before_anything_is_computed(key):
+    other = models.recurrent(cells.gru(N, N), vocab_size=V).init(key)
+    for ask in (
+        lambda: decoding.generate(LM, other, [1], key, length=2),
+        lambda: metrics.perplexity(LM, other, [1, 2], start=0),
+    ):
+        with pytest.raises(ValueError, match="model: the cell does not take"):
+            ask()
+
+
 @pytest.mark.parametrize("rates", [Dropout(input=0.5), Dropout(output=0.5), Dropout(recurrent=0.5)])
 def test_each_dropout_acts_in_training_alone(rates, key):
     lm = models.recurrent(cells.lstm(N, N), vocab_size=V, dropout=rates)
@@ -116,6 +134,32 @@ def test_each_dropout_acts_in_training_alone(rates, key):
         (
             lambda: models.recurrent(cells.rnn(2, 2), vocab_size=3, dropout=Dropout(output=1.0)),
             "dropout.output",
+        ),
+        (
+            lambda: models.recurrent(cells.lstm(8, 16), vocab_size=10, embedding_size=4),
+            r"cell does not take the embedding's vectors of 4: .*\(4,\) and \(8,\)",
+        ),
+        (
+            lambda: models.recurrent(cells.lstm(8, 16), vocab_size=10),
+            r"cell does not take the embedding's vectors of 16: .*\(16,\) and \(8,\)",
+        ),
+        (
+            lambda: models.recurrent(LEAKY, vocab_size=10, embedding_size=3),
+            r"cell does not take the embedding's vectors of 3: .*\(3,\), \(8,\)",
+        ),
+        (
+            lambda: models.recurrent(cells.rnn(8, 8), vocab_size=10, head=heads.softmax(4, 10)),
+            r"head does not take the cell's vectors of 8: .*\(8,\) and \(4,\)",
+        ),
+        (
+            lambda: models.recurrent(
+                cells.rnn(4, 8), vocab_size=10, embedding_size=4, head=heads.tied(10)
+            ),
+            r"head does not take the cell's vectors of 8: .*\(8,\) and \(4,\)",
+        ),
+        (
+            lambda: models.recurrent(cells.rnn(8, 8), vocab_size=10, head=heads.sampled(8, 12)),
+            "the head has 12 words, vocab_size is 10",
         ),
     ],
 )

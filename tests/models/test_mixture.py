@@ -56,3 +56,9 @@ def test_weights_are_those_of_the_greatest_likelihood():
 def test_a_mixture_needs_a_model():
     with pytest.raises(ValueError, match="at least one model"):
         models.mixture()
+
+
+def test_the_models_of_a_mixture_share_a_vocabulary():
+    lms = [models.recurrent(cells.rnn(2, 2), vocab_size=v) for v in (5, 6)]
+    with pytest.raises(ValueError, match=r"one vocabulary, got sizes \[5, 6\]"):
+        models.mixture(*lms)
