@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmjax.checks import check_positive
+from lmjax.ids import token_ids
 
 __all__ = ["Batch", "contiguous"]
 
@@ -26,7 +27,7 @@ def contiguous(ids: np.ndarray, *, batch_size: int, seq_len: int, start: int) ->
     before.
 
     Args:
-        ids: int `[N]`, in memory or on disk.
+        ids: int `[N]`, a list or an array, in memory or on disk.
         batch_size: B, the number of sequences.
         seq_len: T; the last batch is padded and masked.
         start: the token before the first.
@@ -37,9 +38,11 @@ def contiguous(ids: np.ndarray, *, batch_size: int, seq_len: int, start: int) ->
     [[1, 0], [0, 0]] [[2, 0], [0, 0]] [[True, False], [False, False]]
 
     Raises:
-        ValueError: `batch_size` or `seq_len` is below 1, or the stream is empty.
+        ValueError: `batch_size` or `seq_len` is below 1, or the stream is empty or no sequence
+            of whole numbers.
     """
     check_positive(batch_size=batch_size, seq_len=seq_len)
+    ids, start = token_ids("ids", ids), token_ids("start", [start])[0]
     if not len(ids):
         raise ValueError("batches: the stream holds no tokens")
     length = -(-len(ids) // batch_size)

@@ -7,7 +7,8 @@ from functools import partial
 import jax
 import numpy as np
 
-from lmjax.models import LanguageModel, states
+from lmjax.ids import token_ids
+from lmjax.models import LanguageModel, states, vocab_size
 
 __all__ = ["advance", "read_prompt"]
 
@@ -16,12 +17,13 @@ def read_prompt(lm: LanguageModel, params, prompt):
     """Return the state after a prompt, int `[N]`.
 
     Raises:
-        ValueError: the prompt is not one sequence of at least one token.
+        ValueError: the prompt is not one sequence of at least one token of the vocabulary, or the
+            parameters are not the model's.
     """
-    tokens = np.asarray(prompt, np.int32)
-    if tokens.ndim != 1 or not len(tokens):
-        raise ValueError(f"prompt: one sequence of at least one token, got shape {tokens.shape}")
-    return advance(lm, params, lm.cell.initial_state(params.cell), tokens)
+    tokens = token_ids("prompt", prompt, vocab_size(lm, params))
+    if not len(tokens):
+        raise ValueError("prompt: must have at least one token, got none")
+    return advance(lm, params, lm.cell.initial_state(params.cell), tokens.astype(np.int32))
 
 
 @partial(jax.jit, static_argnames="lm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import jax
@@ -9,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from lmjax.checks import real, whole
 from lmjax.decoding.prompt import advance, read_prompt
-from lmjax.models import LanguageModel, next_log_probs
+from lmjax.ids import token_ids
+from lmjax.models import LanguageModel, next_log_probs, vocab_size
 
 __all__ = ["generate", "truncate"]
 
@@ -52,21 +55,24 @@ def generate(
     (5,)
 
     Raises:
-        ValueError: an option is out of its range, or the prompt is empty.
+        ValueError: an option is out of its range, a token is not in the vocabulary, the prompt is
+            empty, or `exclude` leaves no word.
 
     References: Holtzman, Buys, Du, Forbes and Choi (2020) for top-p.
     """
-    if length < 0:
-        raise ValueError(f"generate: length must be at least 0, got {length}")
-    if not temperature >= 0:
-        raise ValueError(f"generate: temperature must be at least 0, got {temperature}")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"generate: top_k must be at least 1, got {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"generate: top_p must be in (0, 1], got {top_p}")
+    size = vocab_size(lm, params)
+    if whole("length", length) < 0:
+        raise ValueError(f"length: must be at least 0, got {length}")
+    if not 0 <= real("temperature", temperature) < math.inf:
+        raise ValueError(f"temperature: must be at least 0 and finite, got {temperature}")
+    excluded = frozenset(token_ids("exclude", list(exclude), size).tolist())
+    if len(excluded) == size:
+        raise ValueError(f"exclude: must leave a word, got all {size}")
+    top_k = None if top_k is None else whole("top_k", top_k)
+    top_p = None if top_p is None else real("top_p", top_p)
     state = read_prompt(lm, params, prompt)
     return np.asarray(
-        _sample(lm, params, state, key, length, temperature, top_k, top_p, tuple(exclude))
+        _sample(lm, params, state, key, int(length), temperature, top_k, top_p, (*excluded,))
     )
 
 
@@ -75,7 +81,14 @@ def truncate(logits, *, top_k: int | None = None, top_p: float | None = None):
 
     >>> truncate(jnp.log(jnp.array([0.5, 0.3, 0.2])), top_p=0.6).tolist()[2]
     -inf
+
+    Raises:
+        ValueError: `top_k` is below 1, or `top_p` is not in (0, 1].
     """
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k: must be at least 1, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p: must be in (0, 1], got {top_p}")
     order = jnp.argsort(-logits, axis=-1)
     place = jnp.argsort(order, axis=-1)  # 0 for the most probable
     keep = jnp.ones_like(logits, bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
+from lmjax.checks import check_positive
 from lmjax.decoding.prompt import read_prompt
 from lmjax.models import LanguageModel, next_log_probs
 
@@ -22,10 +23,9 @@ def suggest(lm: LanguageModel, params, prompt, *, count: int = 5) -> list[tuple[
     1.0
 
     Raises:
-        ValueError: `count` is below 1, or the prompt is empty.
+        ValueError: `count` is below 1, the prompt is empty, or a token is not in the vocabulary.
     """
-    if count < 1:
-        raise ValueError(f"suggest: count must be at least 1, got {count}")
+    check_positive(count=count)
     logp = next_log_probs(lm, params, read_prompt(lm, params, prompt))
     values, ids = lax.top_k(logp, min(count, logp.shape[-1]))
     return [(int(i), float(jnp.exp(v))) for i, v in zip(ids, values, strict=True)]

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmjax.data import contiguous
+from lmjax.ids import token_ids
 from lmjax.metrics.signature import signature
-from lmjax.models import LanguageModel, log_prob
+from lmjax.models import LanguageModel, log_prob, vocab_size
 from lmjax.precision import full_precision
 
 __all__ = ["Perplexity", "perplexity", "unigram_perplexity"]
@@ -72,17 +73,17 @@ def perplexity(
     (10.0, 7)
 
     Raises:
-        ValueError: the stream is empty, a token is not in the vocabulary, or `batch_size` or
-            `seq_len` is below 1.
+        ValueError: the stream is empty, a token of it or `start` is not in the vocabulary, the
+            parameters are not the model's, or `batch_size` or `seq_len` is below 1.
     """
     begin = time.perf_counter()
-    vocab_size = jax.eval_shape(lambda p: _next_shape(lm, p), params).shape[-1]
+    size = vocab_size(lm, params)
+    ids = token_ids("ids", ids, size)
+    start = token_ids("start", [start], size)[0]
     state = lm.cell.initial_state(params.cell, (batch_size,))
     # losses stay on the device until the end: no batch waits for the one before
     sums, tokens, oov = [], 0, 0
     for batch in contiguous(ids, batch_size=batch_size, seq_len=seq_len, start=start):
-        if (bad := batch.targets.max()) >= vocab_size or batch.targets.min() < 0:
-            raise ValueError(f"perplexity: token {bad} is not in the vocabulary of {vocab_size}")
         state, nll = _score(lm, params, state, batch, unknown)
         sums.append(nll)
         tokens += int(batch.mask.sum())
@@ -93,10 +94,6 @@ def perplexity(
         value, without = float(np.exp(nll)), float(np.exp(known / (tokens - oov)))
     text = signature(**fields, tokens=tokens, batch_size=batch_size)
     return Perplexity(value, nll, tokens, oov, without, time.perf_counter() - begin, text)
-
-
-def _next_shape(lm, params):
-    return lm.head.log_probs(params, lm.cell.read(params.cell, lm.cell.initial_state(params.cell)))
 
 
 @partial(jax.jit, static_argnames="lm")
@@ -113,6 +110,12 @@ def unigram_perplexity(train: np.ndarray, ids: np.ndarray, vocab_size: int) -> f
 
     >>> round(unigram_perplexity(np.array([0, 0, 1]), np.array([0]), 2), 4)
     1.6667
+
+    Raises:
+        ValueError: there is nothing to score, or a token is not in the vocabulary.
     """
+    train, ids = token_ids("train", train, vocab_size), token_ids("ids", ids, vocab_size)
+    if not len(ids):
+        raise ValueError("ids: must have at least one token, got none")
     counts = np.bincount(train, minlength=vocab_size) + 1
     return float(np.exp(-np.log(counts / counts.sum())[ids].mean()))

@@ -18,6 +18,16 @@ def test_greedy_takes_the_most_probable_word(key):
         tokens.append(int(token))
 
 
+def test_numbers_of_any_type_are_taken(key):
+    params = LM.init(key)
+    sample = lambda **how: decoding.generate(LM, params, [1], key, length=4, **how)
+    same = (
+        sample(top_k=3, top_p=0.5, exclude=(2,)),
+        sample(top_k=np.int64(3), top_p=jnp.float32(0.5), exclude=jnp.array([2])),
+    )
+    np.testing.assert_array_equal(*same)
+
+
 def test_samples_follow_the_distribution(key):
     params = LM.init(key)
     params = params._replace(head=params.head._replace(b=jnp.linspace(-1, 1, V)))
@@ -45,11 +55,29 @@ def test_top_k_and_top_p_keep_the_most_probable():
         (lambda p, k: decoding.generate(LM, p, [], k, length=1), "at least one token"),
         (
             lambda p, k: decoding.generate(LM, p, [1], k, length=-1),
-            "length must be at least 0, got -1",
+            "length: must be at least 0, got -1",
         ),
         (lambda p, k: decoding.generate(LM, p, [1], k, length=1, temperature=-1), "temperature"),
         (lambda p, k: decoding.generate(LM, p, [1], k, length=1, top_k=0), "top_k"),
         (lambda p, k: decoding.generate(LM, p, [1], k, length=1, top_p=0), "top_p"),
+        (lambda p, k: decoding.generate(LM, p, [99], k, length=1), "prompt: token 99 is not"),
+        (lambda p, k: decoding.generate(LM, p, [-1], k, length=1), "prompt: token -1 is not"),
+        (lambda p, k: decoding.generate(LM, p, [1.5], k, length=1), "prompt: .*float64"),
+        (lambda p, k: decoding.generate(LM, p, [[1]], k, length=1), r"prompt: .*\(1, 1\)"),
+        (lambda p, k: decoding.generate(LM, p, [1], k, length=2.5), "length: .*whole.*2.5"),
+        (lambda p, k: decoding.generate(LM, p, [1], k, length=1, top_k=2.5), "top_k: .*whole"),
+        (lambda p, k: decoding.generate(LM, p, [1], k, length=1, top_p=jnp.nan), "top_p: .*nan"),
+        (
+            lambda p, k: decoding.generate(LM, p, [1], k, length=1, temperature=jnp.inf),
+            "temperature: must be at least 0 and finite, got inf",
+        ),
+        (lambda p, k: decoding.generate(LM, p, [1], k, length=1, exclude=(V,)), "exclude: token"),
+        (
+            lambda p, k: decoding.generate(LM, p, [1], k, length=1, exclude=range(V)),
+            f"exclude: must leave a word, got all {V}",
+        ),
+        (lambda p, k: decoding.truncate(jnp.zeros(3), top_k=0), "top_k: must be at least 1"),
+        (lambda p, k: decoding.truncate(jnp.zeros(3), top_p=jnp.nan), "top_p: must be in"),
     ],
 )
 def test_errors_name_the_argument(call, message, key):

@@ -61,6 +61,12 @@ def test_a_token_of_probability_0_spoils_the_perplexities_that_hold_it_alone(key
     assert result.perplexity == np.inf and 1 < result.perplexity_without_oov < np.inf
 
 
+def test_a_list_of_tokens_is_as_good_as_an_array(key):
+    params = LM.init(key)
+    nll = [metrics.perplexity(LM, params, t, start=0).nll for t in ([3, 1], jnp.array([3, 1]))]
+    assert nll[0] == nll[1]
+
+
 def test_unigram_is_the_law_of_succession():
     ids = np.array([0, 0, 1])
     counts = np.array([3, 2, 1]) / 6
@@ -76,6 +82,14 @@ def test_unigram_is_the_law_of_succession():
             f"token {V} is not in the vocabulary",
         ),
         (lambda p: metrics.perplexity(LM, p, np.array([], int), start=0), "no tokens"),
+        (lambda p: metrics.perplexity(LM, p, [3, -1], start=0), "ids: token -1 is not"),
+        (lambda p: metrics.perplexity(LM, p, [3], start=V), f"start: token {V} is not"),
+        (lambda p: metrics.perplexity(LM, p, [3], start=-1), "start: token -1 is not"),
+        (lambda p: metrics.perplexity(LM, p, [1.5], start=0), "ids: .* whole numbers, got float64"),
+        (lambda p: metrics.perplexity(LM, p, [[1], [2]], start=0), r"ids: .* shape \(2, 1\)"),
+        (lambda p: metrics.unigram_perplexity([0, 1], [-1], 2), "ids: token -1 is not"),
+        (lambda p: metrics.unigram_perplexity([0, 5], [1], 2), "train: token 5 is not"),
+        (lambda p: metrics.unigram_perplexity([0, 1], [], 2), "ids: must have at least one"),
     ],
 )
 def test_errors_name_the_argument(call, message, key):

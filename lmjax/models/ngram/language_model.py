@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from lmjax.cell import Cell
 from lmjax.heads import Head
+from lmjax.ids import is_word
 from lmjax.models.language_model import LanguageModel, Params
 from lmjax.models.ngram.lookup import log_prob_after, log_probs
 from lmjax.models.ngram.model import Level, NGram
@@ -36,9 +37,10 @@ def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
         return jnp.zeros((*batch_shape, order - 1), jnp.int32)
 
     def step(params, state, token):
+        token = jnp.where(is_word(token, vocab_size), token, vocab_size)  # after it all is NaN
         word = jnp.asarray(token, jnp.int32)[..., None] + 1
         shifted = jnp.concatenate([state, word], -1)[..., 1:]
-        return jnp.where(jnp.asarray(token)[..., None] == eos, 0, shifted)
+        return jnp.where(token[..., None] == eos, 0, shifted)
 
     def log_prob(params, history, token):
         return log_prob_after(params.head, history, token)

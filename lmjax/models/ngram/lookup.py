@@ -21,7 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from lmjax.ids import is_word
 from lmjax.models.ngram.model import Entries, Estimate, Level, NGram, Quantised
+from lmjax.tree import shift
 
 __all__ = ["index", "listing", "log_prob", "log_prob_after", "log_probs", "matches"]
 
@@ -43,7 +45,8 @@ def log_prob(model: NGram, tokens):
             `eos`.
 
     Returns:
-        Natural log-probabilities float32 `[T, ...]`.
+        Natural log-probabilities float32 `[T, ...]`; NaN where a token, or one before it that its
+        probability depends on, is not in the vocabulary.
 
     >>> from lmjax.models.ngram import count, index, mle
     >>> text = jnp.array([1, 2, 0, 1, 3, 0])
@@ -56,7 +59,15 @@ def log_prob(model: NGram, tokens):
     for k, inside, row, found in _lookups(model, tokens):
         shorter = logp + _backoff_weight(model, k, row, inside)
         logp = jnp.where(found >= 0, _take(model.levels[k].log10p, found), shorter)
-    return LN10 * logp
+    return jnp.where(_after_no_word(model, tokens), jnp.nan, LN10 * logp)
+
+
+def _after_no_word(model, tokens):
+    """Return whether a token, or one of the n - 1 before it in its sentence, is no word."""
+    after = here = ~is_word(tokens, model.vocab_size)
+    for _ in model.levels[1:]:
+        after = here | shift(jnp.zeros(tokens.shape[1:]), after & (tokens != model.eos))
+    return after
 
 
 @jax.jit
@@ -111,7 +122,7 @@ def log_probs(model: NGram, history):
             `<s>`.
 
     Returns:
-        float32 `[..., V]`.
+        float32 `[..., V]`, NaN after a history that is not of the vocabulary.
     """
     batch = history.shape[:-1]
     history = history.reshape(math.prod(batch), model.order - 1)
@@ -120,7 +131,8 @@ def log_probs(model: NGram, history):
     for k, (row, inside) in enumerate(_contexts(model, history), 1):
         shorter = logp + _backoff_weight(model, k, row, inside)[:, None]
         logp = _write_followers(model.levels[k], row, shorter)
-    return LN10 * logp.reshape(*batch, model.vocab_size)
+    words = is_word(history, model.vocab_size + 1).all(-1, keepdims=True)
+    return jnp.where(words, LN10 * logp, jnp.nan).reshape(*batch, model.vocab_size)
 
 
 def log_prob_after(model: NGram, history, token):
@@ -132,7 +144,7 @@ def log_prob_after(model: NGram, history, token):
         token: int `[...]` token ids.
 
     Returns:
-        float32 `[...]`.
+        float32 `[...]`, NaN where a token or its history is not of the vocabulary.
     """
     word = _word(model, token)
     logp = _take(model.levels[0].log10p, word)
@@ -140,7 +152,8 @@ def log_prob_after(model: NGram, history, token):
         found = _find(model.levels[k], row, word)
         shorter = logp + _backoff_weight(model, k, row, inside)
         logp = jnp.where(found >= 0, _take(model.levels[k].log10p, found), shorter)
-    return LN10 * logp
+    words = is_word(token, model.vocab_size) & is_word(history, model.vocab_size + 1).all(-1)
+    return jnp.where(words, LN10 * logp, jnp.nan)
 
 
 def index(estimate: Estimate) -> NGram:

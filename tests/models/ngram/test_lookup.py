@@ -186,3 +186,17 @@ def test_a_full_disk_or_a_device_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"model: .*No space left on device"):
         ng.save(tmp_path / "model", MODEL, VOCAB)
     assert [*tmp_path.iterdir()] == [tmp_path / "pipe"]
+
+
+def test_an_id_that_is_no_word_is_nan_as_long_as_the_model_remembers_it():
+    w = VOCAB.index["the"]
+    text = jnp.array([w, len(VOCAB), w, w, w, w, -1, VOCAB.eos, w, w])
+    expected = [False, True, True, True, True, False, True, True, False, False]
+    assert jnp.isnan(ng.log_prob(MODEL, text)).tolist() == expected
+    params, before = Params((), (), MODEL), jnp.array([VOCAB.eos, *text[:-1].tolist()])
+    state = LM.cell.initial_state(())
+    stepwise = score(LM, params, state, before, text)[1]
+    np.testing.assert_allclose(stepwise, ng.log_prob(MODEL, text), rtol=1e-6)
+    for t, nan in ((4, False), (2, True)):
+        after = states(LM, params, state, text[1 : 1 + t])[0]
+        assert jnp.isnan(next_log_probs(LM, params, after)).all() == nan
