@@ -11,7 +11,7 @@ ROOT = Path(lmjax.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = {
     **dict.fromkeys(["cell", "checks", "ids", "precision", "tree"], 0),
-    "unroll": 1,
+    **dict.fromkeys(["factory", "unroll"], 1),
     **dict.fromkeys(["cells", "heads", "data"], 2),
     **dict.fromkeys(["models", "analysis"], 3),
     **dict.fromkeys(["metrics", "decoding"], 4),

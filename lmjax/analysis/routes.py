@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import jax
 from jax import lax
 
 from lmjax.cell import Cell
+from lmjax.factory import factory
 
 __all__ = ["detach"]
 
 
-@cache
+@factory
 def detach(cell: Cell, *names: str) -> Cell:
     """Return the same cell, with no gradient through the named parts of s_{t-1}.
 

@@ -1,6 +1,5 @@
 """The diagonal linear network: leaky integrators whose decays are learnt."""
 
-from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ from jax.nn import sigmoid
 
 from lmjax.cell import Cell, affine
 from lmjax.cells.linear import check_sizes, uniform, zero_state
+from lmjax.factory import factory
 from lmjax.precision import matmul
 
 __all__ = ["Diagonal", "diagonal"]
@@ -22,7 +22,7 @@ class Diagonal(NamedTuple):
     logit: jax.Array  # [n]  of the decay: a = sigmoid(logit)
 
 
-@cache
+@factory
 def diagonal(n_in: int, n: int) -> Cell:
     """Return the diagonal linear network: every unit a leaky integrator that learns its decay.
 

@@ -1,19 +1,18 @@
 """The gated recurrent unit, as the lecture writes it and as cuDNN does."""
 
-from functools import cache
-
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from lmjax.cell import Cell
 from lmjax.cells import initial
 from lmjax.cells.linear import check_sizes, init_linear, zero_state
+from lmjax.factory import factory
 from lmjax.precision import matmul
 
 __all__ = ["gru"]
 
 
-@cache
+@factory
 def gru(n_in: int, n: int, *, reset_after: bool = False, w_h=initial.orthogonal()) -> Cell:
     """Return the gated recurrent unit, as the lecture writes it: reset before the matrix.
 

@@ -1,14 +1,14 @@
 """Initialisers of the recurrent matrix, one n x n block at a time: `key, n -> [n, n]`."""
 
-from functools import cache
-
 import jax
 import jax.numpy as jnp
+
+from lmjax.factory import factory
 
 __all__ = ["identity", "orthogonal", "spectral"]
 
 
-@cache
+@factory
 def orthogonal(scale: float = 1.0):
     """Return `scale` times a random orthogonal matrix: every singular value is `scale`.
 
@@ -17,7 +17,7 @@ def orthogonal(scale: float = 1.0):
     return lambda key, n: scale * jax.random.orthogonal(key, n)
 
 
-@cache
+@factory
 def identity(scale: float = 1.0):
     """Return `scale` times the identity; with relu and zero bias this is the IRNN.
 
@@ -26,7 +26,7 @@ def identity(scale: float = 1.0):
     return lambda key, n: scale * jnp.eye(n)
 
 
-@cache
+@factory
 def spectral(radius: float):
     """Return a Gaussian matrix whose largest eigenvalue has modulus `radius`; not on TPU.
 

@@ -1,6 +1,5 @@
 """The long short-term memory."""
 
-from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -10,6 +9,7 @@ from jax.nn import sigmoid
 from lmjax.cell import Cell
 from lmjax.cells import initial
 from lmjax.cells.linear import check_sizes, init_linear, zero_state
+from lmjax.factory import factory
 from lmjax.precision import matmul
 
 __all__ = ["LSTMState", "lstm"]
@@ -22,7 +22,7 @@ class LSTMState(NamedTuple):
     c: jax.Array  # [..., n]  cell
 
 
-@cache
+@factory
 def lstm(n_in: int, n: int, *, forget_bias: float = 1.0, w_h=initial.orthogonal()) -> Cell:
     """Return the long short-term memory.
 

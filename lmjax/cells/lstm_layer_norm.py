@@ -1,6 +1,5 @@
 """The long short-term memory with layer normalisation."""
 
-from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -11,6 +10,7 @@ from lmjax.cell import Cell
 from lmjax.cells import initial
 from lmjax.cells.linear import Linear, check_sizes, init_linear, zero_state
 from lmjax.cells.lstm import LSTMState
+from lmjax.factory import factory
 from lmjax.precision import matmul
 
 __all__ = ["LayerNormLSTM", "lstm_layer_norm"]
@@ -26,7 +26,7 @@ class LayerNormLSTM(NamedTuple):
     bias_c: jax.Array  # [n]
 
 
-@cache
+@factory
 def lstm_layer_norm(
     n_in: int, n: int, *, forget_bias: float = 1.0, w_h=initial.orthogonal()
 ) -> Cell:

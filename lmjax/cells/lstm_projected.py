@@ -1,6 +1,5 @@
 """The long short-term memory with recurrent projection: many cells, a narrow hidden vector."""
 
-from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -11,6 +10,7 @@ from lmjax.cell import Cell
 from lmjax.cells.linear import check_sizes, uniform, zero_state
 from lmjax.cells.lstm import LSTMState
 from lmjax.checks import check_positive
+from lmjax.factory import factory
 from lmjax.precision import matmul
 
 __all__ = ["ProjectedLSTM", "lstm_projected"]
@@ -25,7 +25,7 @@ class ProjectedLSTM(NamedTuple):
     w_p: jax.Array  # [m, n]  the projection
 
 
-@cache
+@factory
 def lstm_projected(
     n_in: int, n: int, *, memory: int | None = None, forget_bias: float = 1.0
 ) -> Cell:

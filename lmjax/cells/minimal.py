@@ -1,6 +1,5 @@
 """The minimal gated recurrent unit: affine in its state, so that time can be run in parallel."""
 
-from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ from jax.nn import sigmoid
 
 from lmjax.cell import Cell, affine
 from lmjax.cells.linear import check_sizes, uniform, zero_state
+from lmjax.factory import factory
 from lmjax.precision import matmul
 
 __all__ = ["MinGRU", "mingru"]
@@ -21,7 +21,7 @@ class MinGRU(NamedTuple):
     b: jax.Array  # [2 n]
 
 
-@cache
+@factory
 def mingru(n_in: int, n: int) -> Cell:
     """Return the minimal gated recurrent unit: a GRU without h_{t-1} in its gates.
 

@@ -1,18 +1,17 @@
 """The vanilla recurrent network."""
 
-from functools import cache
-
 import jax.numpy as jnp
 
 from lmjax.cell import Cell
 from lmjax.cells import initial
 from lmjax.cells.linear import check_sizes, init_linear, zero_state
+from lmjax.factory import factory
 from lmjax.precision import matmul
 
 __all__ = ["rnn"]
 
 
-@cache
+@factory
 def rnn(n_in: int, n: int, *, activation=jnp.tanh, w_h=initial.orthogonal()) -> Cell:
     """Return the vanilla recurrent network.
 

@@ -1,17 +1,18 @@
 """Cells on top of each other."""
 
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
 
 import jax
 
 from lmjax.cell import Cell
 from lmjax.checks import fitting
+from lmjax.factory import factory
 
 __all__ = ["stack"]
 
 
-@cache
+@factory
 def stack(*cells: Cell) -> Cell:
     """Put cells on top of each other: each reads out to the next, which moves in the same step.
 

@@ -1,6 +1,5 @@
 """The fixed window: the last words, each position with weights of its own. Not recurrent."""
 
-from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from lmjax.cell import Cell, shift_register
 from lmjax.cells.linear import check_sizes, uniform, zero_state
 from lmjax.checks import check_positive
+from lmjax.factory import factory
 from lmjax.precision import matmul
 
 __all__ = ["Window", "window"]
@@ -21,7 +21,7 @@ class Window(NamedTuple):
     b: jax.Array  # [n]
 
 
-@cache
+@factory
 def window(n_in: int, n: int, *, words: int = 4, direct: bool = False) -> Cell:
     """Return the fixed window of the last k words as a cell: a shift register that is read.
 

@@ -1,12 +1,14 @@
 """Synthetic tasks of long memory, each with the loss of the best guess that remembers nothing."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from lmjax.factory import factory
 
 __all__ = ["Task", "adding", "copy_memory", "temporal_order"]
 
@@ -21,7 +23,7 @@ class Task(NamedTuple):
     baseline: float  # expected loss of the best guess without memory
 
 
-@cache
+@factory
 def adding(length: int) -> Task:
     """Return the adding problem: the sum of the two marked numbers among `length`.
 
@@ -67,7 +69,7 @@ def adding(length: int) -> Task:
     return Task(sample, loss, n_in=2, n_out=1, baseline=1 / 6)
 
 
-@cache
+@factory
 def copy_memory(delay: int, symbols: int = 10, alphabet: int = 8) -> Task:
     """Return the copy task: say M symbols again after a delay.
 
@@ -109,7 +111,7 @@ def copy_memory(delay: int, symbols: int = 10, alphabet: int = 8) -> Task:
     return Task(sample, _cross_entropy, n_in=alphabet + 2, n_out=alphabet + 1, baseline=baseline)
 
 
-@cache
+@factory
 def temporal_order(length: int) -> Task:
     """Return the temporal order problem: which of X and Y came first and second, 4 classes.
 

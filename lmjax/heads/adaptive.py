@@ -1,6 +1,5 @@
 """The adaptive softmax: frequent words at once, rare ones in clusters read only where needed."""
 
-from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -8,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lmjax.checks import check_positive
+from lmjax.factory import factory
 from lmjax.heads.head import Head, check_targets
 from lmjax.heads.softmax import softmax_log_prob, softmax_loss
 from lmjax.ids import nan_loss_outside, nan_outside
@@ -32,7 +33,7 @@ class Adaptive(NamedTuple):
     tails: tuple[Tail, ...]
 
 
-@cache
+@factory
 def adaptive(
     n: int,
     vocab_size: int,
@@ -57,7 +58,7 @@ def adaptive(
         n: size of the features y.
         vocab_size: V.
         cutoffs: c_1 < ... < c_J < V, the first word of each cluster; default `default_cutoffs(V)`.
-            Without any it is the full softmax without bias.
+            Without any it is the full softmax without bias. A list will do, as in torch.
         div_value: how much narrower each cluster is than the one before.
 
     >>> from types import SimpleNamespace
@@ -69,10 +70,12 @@ def adaptive(
     1.0
 
     Raises:
-        ValueError: the cutoffs do not rise from above 0 to below V, or `div_value` is below 1.
+        ValueError: the cutoffs are no whole numbers, or do not rise from above 0 to below V, or
+            another number is below 1.
 
     References: Grave, Joulin, Cisse, Grangier and Jegou (2017).
     """
+    check_positive(n=n, vocab_size=vocab_size)
     cuts = default_cutoffs(vocab_size) if cutoffs is None else cutoffs
     edges = (0, *cuts, vocab_size)
     if any(a >= b for a, b in pairwise(edges)):

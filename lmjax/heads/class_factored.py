@@ -1,6 +1,5 @@
 """The class-factored softmax: first a class of words, then a word of that class."""
 
-from functools import cache
 from math import isqrt
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from jax import lax
 from jax.nn import log_softmax
 
 from lmjax.checks import check_positive
+from lmjax.factory import factory
 from lmjax.heads.head import Head
 
 __all__ = ["ClassFactored", "class_factored"]
@@ -25,7 +25,7 @@ class ClassFactored(NamedTuple):
     b: jax.Array  # [C k]  of the words; those from V on are no words
 
 
-@cache
+@factory
 def class_factored(n: int, vocab_size: int, *, classes: int | None = None) -> Head:
     """Return the softmax that is factored by classes, an exact distribution.
 

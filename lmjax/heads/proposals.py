@@ -1,7 +1,6 @@
 """Distributions over the vocabulary that words are drawn from for a sampled loss."""
 
 from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -18,7 +17,7 @@ class Proposal(NamedTuple):
     log_prob: Callable  # words int [...] -> log q [...]
 
 
-@cache
+@factory
 def zipf(vocab_size: int, power: float = 1.0) -> Proposal:
     """Return the proposal that has the r-th most frequent word in proportion to about r^-power.
 

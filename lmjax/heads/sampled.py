@@ -5,13 +5,12 @@ gradient: it is no likelihood, and no perplexity may be made of it. Training upd
 the batch and those drawn, see `train.step`.
 """
 
-from functools import cache
-
 import jax
 import jax.numpy as jnp
 from jax.nn import log_sigmoid
 
 from lmjax.checks import check_positive
+from lmjax.factory import factory
 from lmjax.heads.head import Head, check_targets
 from lmjax.heads.proposals import Proposal, zipf
 from lmjax.heads.softmax import softmax, tied
@@ -20,7 +19,7 @@ from lmjax.ids import nan_loss_outside
 __all__ = ["blackout", "blackout_loss", "nce", "nce_loss", "sampled", "sampled_loss"]
 
 
-@cache
+@factory
 def sampled(
     n: int,
     vocab_size: int,
@@ -55,7 +54,7 @@ def sampled(
     return _sampled(sampled_loss, n, vocab_size, samples, proposal, share_embedding)
 
 
-@cache
+@factory
 def nce(
     n: int,
     vocab_size: int,
@@ -78,7 +77,7 @@ def nce(
     return head._replace(init=lambda key: (p := head.init(key))._replace(b=shift(p.b)))
 
 
-@cache
+@factory
 def blackout(
     n: int,
     vocab_size: int,

@@ -1,12 +1,14 @@
 """The full softmax, with weights of its own or those of the embedding, for any vocabulary size."""
 
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lmjax.checks import check_positive
+from lmjax.factory import factory
 from lmjax.heads.head import Head, check_targets
 from lmjax.ids import nan_loss_outside, nan_outside
 from lmjax.tree import add
@@ -26,7 +28,7 @@ class Softmax(NamedTuple):
     b: jax.Array  # [V]
 
 
-@cache
+@factory
 def softmax(n: int, vocab_size: int) -> Head:
     """Return the full softmax: log P(w | y) = u_w . y + b_w - log sum_v exp(u_v . y + b_v).
 
@@ -42,7 +44,11 @@ def softmax(n: int, vocab_size: int) -> Head:
     >>> params = SimpleNamespace(head=head.init(jax.random.key(0)))
     >>> float(jnp.exp(head.log_probs(params, jnp.ones(3))).sum().round(5))
     1.0
+
+    Raises:
+        ValueError: a size is not positive.
     """
+    check_positive(n=n, vocab_size=vocab_size)
 
     def init(key) -> Softmax:
         w = jax.random.uniform(key, (vocab_size, n), minval=-1, maxval=1) * n**-0.5
@@ -51,14 +57,18 @@ def softmax(n: int, vocab_size: int) -> Head:
     return _full(init, lambda params: params.head)
 
 
-@cache
+@factory
 def tied(vocab_size: int) -> Head:
     """Return the full softmax whose rows u_w are the embedding's rows e_w, with a bias of its own.
 
     The features must have the size of the embedding.
 
+    Raises:
+        ValueError: the size is not positive.
+
     References: Press and Wolf (2017); Inan, Khosravi and Socher (2017).
     """
+    check_positive(vocab_size=vocab_size)
     head = _full(
         lambda key: jnp.zeros(vocab_size), lambda params: Softmax(params.embed, params.head)
     )

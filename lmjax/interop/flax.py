@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import jax
 import jax.numpy as jnp
 
 from lmjax.cell import Cell
+from lmjax.factory import factory
 
 __all__ = ["from_linen", "from_nnx"]
 
 
-@cache
+@factory
 def from_linen(module, n_in: int) -> Cell:
     """Return a `flax.linen` recurrent cell as a `Cell`.
 
@@ -40,7 +39,7 @@ def from_linen(module, n_in: int) -> Cell:
     )
 
 
-@cache
+@factory
 def from_nnx(make, n_in: int) -> Cell:
     """Return a `flax.nnx` recurrent cell as a `Cell`.
 

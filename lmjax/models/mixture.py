@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lmjax.cell import Cell
+from lmjax.factory import factory
 from lmjax.heads import Head
 from lmjax.models.language_model import LanguageModel, Params, vocab_size
 
@@ -23,7 +23,7 @@ class Mixture(NamedTuple):
     heads: tuple[Any, ...]  # the parameters of the models' heads
 
 
-@cache
+@factory
 def mixture(*lms: LanguageModel) -> LanguageModel:
     """Return the mixture of M language models over one vocabulary.
 

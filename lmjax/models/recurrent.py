@@ -1,10 +1,10 @@
 """The recurrent language model: word vectors, any cell, any head."""
 
-from functools import cache
-
 import jax
 
 from lmjax.cell import Cell
+from lmjax.checks import check_positive
+from lmjax.factory import factory
 from lmjax.heads import Head, softmax
 from lmjax.models.language_model import Dropout, LanguageModel, Params, lookup
 from lmjax.models.language_model import vocab_size as size_of
@@ -12,7 +12,7 @@ from lmjax.models.language_model import vocab_size as size_of
 __all__ = ["recurrent"]
 
 
-@cache
+@factory
 def recurrent(
     cell: Cell,
     *,
@@ -54,6 +54,8 @@ def recurrent(
     """
     if vocab_size < 2:
         raise ValueError(f"recurrent: vocab_size must be at least 2, got {vocab_size}")
+    sizes = {"embedding_size": embedding_size, "segment": segment}
+    check_positive(**{name: size for name, size in sizes.items() if size is not None})
     for name, rate in dropout._asdict().items():
         if not 0 <= rate < 1:
             raise ValueError(f"recurrent: dropout.{name} must be in [0, 1), got {rate}")

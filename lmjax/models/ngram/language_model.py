@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import jax.numpy as jnp
 
 from lmjax.cell import Cell
+from lmjax.checks import check_positive
+from lmjax.factory import factory
 from lmjax.heads import Head
-from lmjax.ids import is_word
+from lmjax.ids import is_word, token_ids
 from lmjax.models.language_model import LanguageModel, Params
 from lmjax.models.ngram.lookup import log_prob_after, log_probs
 from lmjax.models.ngram.model import Level, NGram
@@ -16,7 +16,7 @@ from lmjax.models.ngram.model import Level, NGram
 __all__ = ["ngram"]
 
 
-@cache
+@factory
 def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
     """Return the n-gram language model as an embedding, a cell and a head.
 
@@ -31,7 +31,12 @@ def ngram(vocab_size: int, order: int, *, eos: int) -> LanguageModel:
     >>> state = lm.cell.step((), lm.cell.initial_state(()), 1)
     >>> jnp.exp(next_log_probs(lm, params, state)).round(3).tolist()
     [0.0, 0.0, 0.5, 0.5]
+
+    Raises:
+        ValueError: a size is not positive, or `eos` is not in the vocabulary.
     """
+    check_positive(vocab_size=vocab_size, order=order)
+    token_ids("eos", [eos], vocab_size)
 
     def initial_state(params, batch_shape=()):
         return jnp.zeros((*batch_shape, order - 1), jnp.int32)

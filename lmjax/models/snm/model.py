@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from lmjax.cell import Cell, shift_register
+from lmjax.factory import factory
 from lmjax.heads import Head
 from lmjax.models.language_model import LanguageModel, Params
 from lmjax.models.snm.adjustment import Adjustment, adjusted, train
@@ -77,7 +77,7 @@ def index(counts: Counts, adjustment: Adjustment) -> SNM:
     )
 
 
-@cache
+@factory
 def snm(vocab_size: int, types: Types) -> LanguageModel:
     """Return the language model of a sparse non-negative matrix, as an embedding, a cell, a head.
 
