@@ -40,13 +40,14 @@ def clip_by_global_norm(max_norm: chex.Numeric) -> optax.GradientTransformation:
 
     Args:
         max_norm: largest norm that passes unchanged; `jnp.inf` only watches (and zeroes the
-            non-finite).
+            non-finite). One that is traced, as by `optax.inject_hyperparams`, cannot be refused:
+            where it is not positive the update is NaN, never a gradient turned round.
 
     Returns:
         An optax transformation whose state is a `ClipState`.
 
     Raises:
-        ValueError: `max_norm` is not positive.
+        ValueError: `max_norm` is not one positive number.
 
     >>> clip = clip_by_global_norm(1.0)
     >>> g = {"w": jnp.array([3e20, 4e20])}
@@ -56,7 +57,8 @@ def clip_by_global_norm(max_norm: chex.Numeric) -> optax.GradientTransformation:
 
     References: Pascanu, Mikolov and Bengio (2013), algorithm 1.
     """
-    if isinstance(max_norm, int | float) and not max_norm > 0:
+    known = not isinstance(max_norm, jax.core.Tracer)
+    if known and not (np.ndim(max_norm) == 0 and max_norm > 0):
         raise ValueError(f"clip_by_global_norm: max_norm must be positive, got {max_norm}")
 
     def init(params) -> ClipState:
@@ -79,17 +81,18 @@ def clip_by_global_norm(max_norm: chex.Numeric) -> optax.GradientTransformation:
             sum((jnp.sum(jnp.abs(u) ** 2) for u in jax.tree.leaves(unit)), jnp.zeros((), dtype))
         )
         norm = m * r
-        clip = norm > max_norm
+        limit = jnp.where(max_norm > 0, max_norm, jnp.nan)
+        clip = ~(norm <= limit)
 
         def clipped(g, u):
-            return jnp.where(finite, jnp.where(clip, (u * (max_norm / r)).astype(g.dtype), g), 0)
+            return jnp.where(finite, jnp.where(clip, (u * (limit / r)).astype(g.dtype), g), 0)
 
         return jax.tree.map(clipped, updates, unit), ClipState(
             step=state.step + 1,
             clipped=state.clipped + (clip & finite),
             nonfinite=state.nonfinite + ~finite,
             norm=norm,
-            clipped_norm=jnp.where(finite, jnp.minimum(norm, max_norm), 0).astype(dtype),
+            clipped_norm=jnp.where(finite, jnp.minimum(norm, limit), 0).astype(dtype),
             histogram=state.histogram.at[jnp.searchsorted(NORM_EDGES.astype(dtype), norm)].add(
                 finite.astype(jnp.int32)
             ),

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lmjax.checks import whole
+
 __all__ = ["Monitor", "MonitorState", "monitor"]
 
 
@@ -53,7 +55,7 @@ def monitor(diagnostics: Mapping[str, Callable], *, every: int) -> Monitor:
     >>> norms.tolist()
     [1.0, 1.0, 3.0, 3.0]
     """
-    if every < 1 or not diagnostics:
+    if whole("every", every) < 1 or not diagnostics:
         raise ValueError(
             "monitor: every must be at least 1 and diagnostics not empty, "
             f"got {every=}, {diagnostics=}"

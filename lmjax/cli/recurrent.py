@@ -16,6 +16,7 @@ import lmjax.data as data
 import lmjax.decoding as decoding
 import lmjax.metrics as metrics
 import lmjax.train as training
+from lmjax.checks import check_above_zero
 from lmjax.cli.measuring import as_answer
 from lmjax.cli.measuring import read_corpus as _corpus
 from lmjax.cli.measuring import sentence as _sentence
@@ -69,6 +70,9 @@ def train(
         as_json: Print one JSON object.
     """
     begin = time.perf_counter()
+    check_above_zero(**{"--lr": lr})
+    if not clip > 0:
+        raise ValueError(f"--clip: must be positive, got {clip}")
     training.keep_memory()
     config = {name: value for name, value in locals().items() if name in _KEPT}
     if (out / "config.json").exists() and not resume:

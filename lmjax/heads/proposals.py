@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lmjax.factory import factory
+
 __all__ = ["Proposal", "unigram", "zipf"]
 
 

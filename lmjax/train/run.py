@@ -63,8 +63,8 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
     True
 
     Raises:
-        ValueError: the cell or the head is unknown, a size is not positive, or `tied` does not fit
-            the sizes.
+        ValueError: the cell or the head is unknown, a size is not positive, a rate not in [0, 1), or
+            `tied` does not fit the sizes.
     """
     choices: dict[str, Collection[str]] = {"cell": CELLS, "head": HEADS}
     for name, known in choices.items():
@@ -75,6 +75,10 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
     check_positive(hidden=hidden, embedding=embedding, layers=layers)
     if model.head == "tied" and embedding != hidden:
         raise ValueError(f"head: tied needs embedding equal to hidden, got {embedding=}, {hidden=}")
+    rates = {name: getattr(model, f"drop_{name}") for name in Dropout._fields}
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"drop_{name}: must be in [0, 1), got {rate}")
     make = CELLS[model.cell]
     stacked = [make(embedding if k == 0 else hidden, hidden) for k in range(layers)]
     return recurrent(
@@ -82,7 +86,7 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
         vocab_size=vocab_size,
         embedding_size=embedding,
         head=HEADS[model.head](hidden, vocab_size),
-        dropout=Dropout(model.drop_input, model.drop_output, model.drop_recurrent),
+        dropout=Dropout(**rates),
         segment=model.segment,
     )
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from lmjax.analysis import clip_by_global_norm
+from lmjax.checks import check_above_zero, whole
 from lmjax.data import Batch
 from lmjax.models import LanguageModel, loss, rows
 from lmjax.train.sparse import Rows, put, take, used
@@ -51,14 +52,13 @@ def optimizer(
         max_norm: threshold of `analysis.clip_by_global_norm`.
 
     Raises:
-        ValueError: the name is unknown, or a number is not positive.
+        ValueError: the name is unknown, a number is not positive, or the rate is not finite.
     """
     known = {"adam": optax.adam, "sgd": optax.sgd}
     if name not in known:
         raise ValueError(f"optimizer: must be one of {sorted(known)}, got {name!r}")
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate: must be positive, got {learning_rate}")
-    if steps is not None and steps < 1:
+    check_above_zero(learning_rate=learning_rate)
+    if steps is not None and whole("steps", steps) < 1:
         raise ValueError(
             "optimizer: steps of the decay (epochs x steps an epoch) must be at least 1, "
             f"got {steps}"

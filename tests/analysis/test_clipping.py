@@ -148,7 +148,27 @@ def test_max_norm_can_be_scheduled():
         np.testing.assert_allclose(norm64(update), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("max_norm", [0, -1.0, float("nan")])
-def test_a_max_norm_that_is_not_positive_is_refused(max_norm):
+@pytest.mark.parametrize("kind", [float, np.float32, np.array, jnp.float32, jnp.array])
+@pytest.mark.parametrize("max_norm", [0, -1.0, float("nan"), -np.inf])
+def test_a_max_norm_that_is_not_positive_is_refused(max_norm, kind):
+    with pytest.raises(ValueError, match="max_norm must be positive"):
+        clip_by_global_norm(kind(max_norm))
+
+
+@pytest.mark.parametrize("max_norm", [np.ones(2), [1.0]])
+def test_a_max_norm_is_one_number(max_norm):
     with pytest.raises(ValueError, match="max_norm must be positive"):
         clip_by_global_norm(max_norm)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0])
+def test_a_traced_max_norm_never_turns_a_gradient_round(scale):
+    g = tree(scale)
+    update = jax.jit(jax.vmap(lambda max_norm: apply(max_norm, g)[0]))
+    updates = update(jnp.array([-1.0, 0.0, jnp.nan, -jnp.inf, 2.0, jnp.inf]))
+    for u in jax.tree.leaves(jax.tree.map(lambda u: u.reshape(6, -1), updates)):
+        assert jnp.isnan(u[:4]).all()
+    for k, max_norm in ((4, 2.0), (5, jnp.inf)):
+        chex.assert_trees_all_close(
+            jax.tree.map(lambda u, k=k: u[k], updates), apply(max_norm, g)[0]
+        )

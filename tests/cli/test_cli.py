@@ -141,7 +141,13 @@ BAD = {
         "batch_size: must be at least 1, got -1",
     ),
     "no epochs": ("train --corpus {good} --out {p}/r --epochs 0", "must be at least 1, got 0"),
-    "negative clip": ("train --corpus {good} --out {p}/r --clip -1", "max_norm must be positive"),
+    "negative clip": ("train --corpus {good} --out {p}/r --clip -1", "--clip: must be positive"),
+    "no clip": ("train --corpus {good} --out {p}/r --clip 0", "--clip: must be positive, got 0.0"),
+    "infinite rate": ("train --corpus {good} --out {p}/r --lr inf", "--lr: must be positive and"),
+    "dropout": (
+        "train --corpus {good} --out {p}/r --drop-input 1",
+        "drop_input: must be in [0, 1), got 1.0",
+    ),
     "cell": ("train --corpus {good} --out {p}/r --cell lsd", "cell: must be one of"),
     "vocabulary of one": (
         "train --corpus {good} --out {p}/r --min-count 99999",

@@ -76,6 +76,10 @@ def test_segments_take_less_memory(noise):
     [
         (lambda: train.optimizer("adamant"), "optimizer: must be one of"),
         (lambda: train.optimizer(learning_rate=0.0), "learning_rate: must be positive"),
+        (lambda: train.optimizer(learning_rate=jnp.inf), "learning_rate: .* finite, got inf"),
+        (lambda: train.optimizer(learning_rate=jnp.nan), "learning_rate: .* number, got nan"),
+        (lambda: train.optimizer(max_norm=np.float32(-1)), "max_norm must be positive, got -1"),
+        (lambda: train.optimizer(steps=2.5), "steps: must be a whole number, got 2.5"),
     ],
 )
 def test_errors_name_the_argument(call, message):
