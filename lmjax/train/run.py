@@ -63,8 +63,8 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
     True
 
     Raises:
-        ValueError: the cell or the head is unknown, a size is not positive, a rate not in [0, 1), or
-            `tied` does not fit the sizes.
+        ValueError: the cell or the head is unknown, a size is not positive, a rate is not in
+            [0, 1), or `tied` does not fit the sizes.
     """
     choices: dict[str, Collection[str]] = {"cell": CELLS, "head": HEADS}
     for name, known in choices.items():
