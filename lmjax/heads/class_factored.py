@@ -10,7 +10,8 @@ from jax.nn import log_softmax
 
 from lmjax.checks import check_positive
 from lmjax.factory import factory
-from lmjax.heads.head import Head
+from lmjax.heads.head import Head, check_targets
+from lmjax.ids import nan_loss_outside, nan_outside
 
 __all__ = ["ClassFactored", "class_factored"]
 
@@ -78,22 +79,25 @@ def class_factored(n: int, vocab_size: int, *, classes: int | None = None) -> He
         joint = log_softmax(y @ params.head.classes.T)[..., None] + within
         return joint.reshape(*y.shape[:-1], -1)[..., :vocab_size]
 
-    def log_prob(params, y, token):
+    def score(params, y, token):
+        check_targets(y, token)
         words, b = blocks(params.head)
         of_class = log_softmax(y @ params.head.classes.T)
+        word = jnp.clip(token, 0, vocab_size - 1)
 
         @jax.checkpoint
-        def score(position):
-            y, token, of_class = position
-            c, w = token // size, token % size
+        def at(position):
+            y, word, of_class = position
+            c, w = word // size, word % size
             return of_class[c] + log_softmax(words[c] @ y + b[c])[w]
 
-        flat = y.reshape(-1, n), token.reshape(-1), of_class.reshape(-1, count)
-        return lax.map(score, flat, batch_size=POSITIONS).reshape(token.shape)
+        flat = y.reshape(-1, n), word.reshape(-1), of_class.reshape(-1, count)
+        return lax.map(at, flat, batch_size=POSITIONS).reshape(token.shape)
 
-    return Head(
-        init=init,
-        log_probs=log_probs,
-        log_prob=log_prob,
-        loss=lambda params, y, token, key: -log_prob(params, y, token),
-    )
+    def log_prob(params, y, token):
+        return nan_outside(score(params, y, token), token, vocab_size)
+
+    def loss(params, y, token, key):
+        return nan_loss_outside(-score(params, y, token), token, vocab_size)
+
+    return Head(init, log_probs, log_prob, loss)

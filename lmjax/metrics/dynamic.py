@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from lmjax.data import contiguous
-from lmjax.metrics.perplexity import Perplexity
+from lmjax.metrics.perplexity import Perplexity, summed
 from lmjax.metrics.signature import signature
 from lmjax.models import LanguageModel, log_prob
 
@@ -31,6 +31,7 @@ def dynamic_perplexity(
     ids: np.ndarray,
     *,
     start: int,
+    unknown: int = -1,
     transform: optax.GradientTransformation | None = None,
     seq_len: int = 16,
     decay: float = 0.0,
@@ -50,6 +51,7 @@ def dynamic_perplexity(
         params: theta_0; they are not changed.
         ids: int `[N]`, all of which are scored.
         start: the token before the first.
+        unknown: the token of unknown words; none by default.
         transform: optax transformation of the gradient, default plain gradient descent at 0.1 with
             gradients clipped at a norm of 1.
         seq_len: tokens of a segment, and how far gradients flow back.
@@ -76,26 +78,27 @@ def dynamic_perplexity(
     transform = default if transform is None else transform
     moving = _Moving(params, transform.init(params), lm.cell.initial_state(params.cell, (1,)))
     moving = jax.tree.map(jnp.copy, moving)  # `_step` donates them
-    losses = []
+    sums, oov = [], 0
     for batch in contiguous(ids, batch_size=1, seq_len=seq_len, start=start):
-        moving, nll = _step(lm, transform, params, moving, batch, decay)
-        losses.append(nll)
-    nll = sum(map(float, losses)) / len(ids)
+        known = batch.mask & (batch.targets != unknown)
+        moving, losses = _step(lm, transform, params, moving, batch, known, decay)
+        sums.append(losses)
+        oov += int((batch.mask & ~known).sum())
     text = signature(**fields, tokens=len(ids), dynamic=f"{seq_len}/{decay:g}")
-    return Perplexity(float(np.exp(nll)), nll, len(ids), time.perf_counter() - begin, text)
+    return summed(sums, len(ids), oov, time.perf_counter() - begin, text)
 
 
 @partial(jax.jit, static_argnames=("lm", "transform"), donate_argnames="moving")
-def _step(lm, transform, origin, moving, batch, decay):
-    """Score a segment; return what has moved, and the sum of its losses under what had."""
+def _step(lm, transform, origin, moving, batch, known, decay):
+    """Score a segment; return what has moved, and its losses, added up, under what had."""
 
     def loss(params):
         final, logp = log_prob(lm, params, moving.state, batch.inputs, batch.targets)
-        total = -jnp.where(batch.mask, logp, 0).sum()
-        return total / batch.mask.sum(), (total, final)
+        sums = jnp.stack([-jnp.where(mask, logp, 0).sum() for mask in (batch.mask, known)])
+        return sums[0] / batch.mask.sum(), (sums, final)
 
-    gradient, (total, final) = jax.grad(loss, has_aux=True)(moving.params)
+    gradient, (sums, final) = jax.grad(loss, has_aux=True)(moving.params)
     updates, opt = transform.update(gradient, moving.opt, moving.params)
     params = optax.apply_updates(moving.params, updates)
     back = jax.tree.map(lambda p, p_0: p + decay * (p_0 - p), params, origin)
-    return _Moving(back, opt, final), total
+    return _Moving(back, opt, final), sums

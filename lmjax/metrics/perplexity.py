@@ -16,7 +16,7 @@ from lmjax.metrics.signature import signature
 from lmjax.models import LanguageModel, log_prob, vocab_size
 from lmjax.precision import full_precision
 
-__all__ = ["Perplexity", "perplexity", "unigram_perplexity"]
+__all__ = ["Perplexity", "perplexity", "summed", "unigram_perplexity"]
 
 
 class Perplexity(NamedTuple):
@@ -88,12 +88,25 @@ def perplexity(
         sums.append(nll)
         tokens += int(batch.mask.sum())
         oov += int((batch.mask & (batch.targets == unknown)).sum())
+    text = signature(**fields, tokens=tokens, batch_size=batch_size)
+    return summed(sums, tokens, oov, time.perf_counter() - begin, text)
+
+
+def summed(sums, tokens: int, oov: int, seconds: float, text: str) -> Perplexity:
+    """Return the perplexity of losses that were added up, over all tokens and over known ones.
+
+    Args:
+        sums: pairs of numbers, added up here in double precision.
+        tokens: how many the first of each pair are of in all.
+        oov: how many of them the second leaves out.
+        seconds: it took.
+        text: the signature.
+    """
     whole, known = np.array(jax.device_get(sums), float).sum(0)
     nll = float(whole / tokens)
     with np.errstate(all="ignore"):  # too large is inf, and nan is over no tokens
         value, without = float(np.exp(nll)), float(np.exp(known / (tokens - oov)))
-    text = signature(**fields, tokens=tokens, batch_size=batch_size)
-    return Perplexity(value, nll, tokens, oov, without, time.perf_counter() - begin, text)
+    return Perplexity(value, nll, tokens, oov, without, seconds, text)
 
 
 @partial(jax.jit, static_argnames="lm")

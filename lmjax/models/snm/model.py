@@ -12,6 +12,7 @@ from jax import lax
 from lmjax.cell import Cell, shift_register
 from lmjax.factory import factory
 from lmjax.heads import Head
+from lmjax.ids import nan_outside
 from lmjax.models.language_model import LanguageModel, Params
 from lmjax.models.snm.adjustment import Adjustment, adjusted, train
 from lmjax.models.snm.features import Counts, Table, Types, count, feature_types, is_ngram
@@ -114,7 +115,7 @@ def snm(vocab_size: int, types: Types) -> LanguageModel:
             link = find(feature.first, feature.follower, row, token)
             y += weights[..., t] * jnp.where(link < 0, 0, feature.value[link])
             total += weights[..., t] * jnp.where(row < 0, 0, feature.mass[row])
-        return jnp.log(y) - jnp.log(total)
+        return nan_outside(jnp.log(y) - jnp.log(total), token, vocab_size)
 
     def log_probs(params, history):
         return log_prob(params, history[..., None, :], jnp.arange(vocab_size))
