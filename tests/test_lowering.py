@@ -17,6 +17,7 @@ from lmjax.decoding.prompt import advance
 from lmjax.decoding.sampling import _sample
 from lmjax.metrics.perplexity import _score
 from lmjax.models import ngram
+from lmjax.models.language_model import _after_one
 from lmjax.unroll import record, scan, unroll
 
 T, B, N = 6, 2, 3
@@ -95,6 +96,7 @@ ENTRIES = {  # name in the library -> (function, arguments)
         train.init_state(LM, ADAM, KEY, B),
         BATCH,
     ),
+    "_after_one": lambda: (partial(_after_one, LM), LM.init(KEY)),
     "_score": lambda: (*on_text(_score), BATCH),
     "advance": lambda: (*on_text(advance), IDS),
     "_sample": lambda: (*on_text(_sample, batch=(), **SAMPLING), KEY),

@@ -59,7 +59,9 @@ def log_prob(model: NGram, tokens):
     for k, inside, row, found in _lookups(model, tokens):
         shorter = logp + _backoff_weight(model, k, row, inside)
         logp = jnp.where(found >= 0, _take(model.levels[k].log10p, found), shorter)
-    return jnp.where(_after_no_word(model, tokens), jnp.nan, LN10 * logp)
+    nan_after = lambda logp: jnp.where(_after_no_word(model, tokens), jnp.nan, logp)
+    all_words = is_word(tokens, model.vocab_size).all()
+    return lax.cond(all_words, lambda logp: logp, nan_after, LN10 * logp)
 
 
 def _after_no_word(model, tokens):
