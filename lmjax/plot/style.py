@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator
 
 __all__ = ["STYLE", "colour", "data_uri", "decades", "legend_above", "power_ticks", "styled"]
 
@@ -51,9 +51,58 @@ def decades(log_norm) -> np.ndarray:
 
 
 def power_ticks(axis) -> None:
-    """Label an axis that holds decimal logarithms with powers of ten, which no float could hold."""
-    axis.set_major_locator(MaxNLocator(nbins=7, integer=True))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"$10^{{{value:.0f}}}$"))
+    """Label an axis that holds decimal logarithms with powers of ten, which no float could hold.
+
+    Where fewer than three whole powers are in view, the ticks are numbers between them.
+
+    >>> ax = plt.subplots()[1]
+    >>> _ = ax.set_ylim(np.log10([0.97, 1.03]))
+    >>> power_ticks(ax.yaxis)
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['0.98', '1', '1.02']
+    """
+    axis.set_major_locator(PowerLocator())
+    axis.set_major_formatter(FuncFormatter(lambda tick, _: _label(tick, axis.get_view_interval())))
+
+
+class PowerLocator(Locator):
+    """Ticks at whole decimal logarithms, or at the logarithms of round numbers between them."""
+
+    def __call__(self):
+        """Return the ticks in view."""
+        return self.tick_values(*self.axis.get_view_interval())
+
+    def tick_values(self, vmin, vmax):
+        """Return the ticks between two logarithms."""
+        low, high = sorted((vmin, vmax))
+        if _whole_powers(low, high):
+            return MaxNLocator(nbins=7, integer=True).tick_values(low, high)
+        below = np.floor(low)
+        first, last = 10 ** (low - below), 10 ** (high - below)  # from 1 to 10^4, whatever `low` is
+        if last > 5 * first:
+            numbers = np.outer(10.0 ** np.arange(4), (1, 2, 5)).ravel()
+        else:
+            numbers = MaxNLocator(nbins=5, steps=[1, 2, 5, 10]).tick_values(first, last)
+        return below + np.log10(numbers[(numbers >= first) & (numbers <= last)])
+
+
+def _whole_powers(low, high) -> bool:
+    """Whether three whole powers or more lie between two logarithms."""
+    return np.floor(high) - np.ceil(low) >= 2
+
+
+def _label(tick, view) -> str:
+    """Return 10^tick as text, with as many digits as tell it from its neighbours in view."""
+    low, high = sorted(view)
+    power = int(np.floor(tick + 1e-9))
+    if _whole_powers(low, high):
+        return f"$10^{{{power}}}$"
+    digits = max(3, 2 - int(np.floor(np.log10(max(high - low, 1e-12)))))
+    text = lambda number: np.format_float_positional(number, digits, fractional=False, trim="-")
+    if -4 <= power <= 4:
+        return text(10.0**tick)
+    factor = text(10 ** (tick - power))
+    return f"$10^{{{power}}}$" if factor == "1" else rf"${factor}\cdot 10^{{{power}}}$"
 
 
 def data_uri(ax: Axes, *, format: str = "svg") -> str:

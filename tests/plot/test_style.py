@@ -11,7 +11,7 @@ import pytest
 
 import lmjax
 from lmjax import plot
-from lmjax.plot.style import colour
+from lmjax.plot.style import colour, decades, power_ticks
 
 ROOT = Path(lmjax.__file__).parent
 
@@ -85,3 +85,72 @@ def test_a_data_uri_holds_the_whole_figure(format):
 def test_an_unknown_format_is_refused():
     with pytest.raises(ValueError, match="format must be one of"):
         plot.data_uri(plt.subplots()[1], format="pdf")
+
+
+def ticks(low, high):
+    """The labels of an axis that shows the decimal logarithms from low to high, and the ticks."""
+    ax = plt.subplots()[1]
+    ax.set_ylim(low, high)
+    power_ticks(ax.yaxis)
+    inside = [
+        (label.get_text(), at)
+        for label, at in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)
+        if min(low, high) <= at <= max(low, high)
+    ]
+    return [text for text, _ in inside], [at for _, at in inside]
+
+
+def value(label):
+    """The decimal logarithm of the number that a label names, as a reader takes it."""
+    plain = label.strip("$")
+    factor, _, power = plain.replace("10^{", "1\\cdot 10^{", "\\cdot" not in plain).partition(
+        "\\cdot 10^{"
+    )
+    return np.log10(float(factor)) + int(power.strip("}") or 0)
+
+
+@pytest.mark.parametrize("middle", [-1500.0, -300.0, -7.3, -1.0, 0.0, 0.001, 0.48, 3.0, 250.2])
+@pytest.mark.parametrize("width", [1e-9, 1e-6, 1e-3, 0.02, 0.3, 0.9, 1.0, 2.0, 2.5, 5.0, 80.0])
+def test_a_tick_stands_where_its_label_says(middle, width):
+    labels, places = ticks(middle - width / 2, middle + width / 2)
+    assert 2 <= len(labels) == len(set(labels)) <= 10
+    np.testing.assert_allclose([value(text) for text in labels], places, atol=width / 50)
+
+
+@pytest.mark.parametrize(
+    "low, high, labels",
+    [
+        (np.log10(0.965), np.log10(1.035), ["0.98", "1", "1.02"]),  # a flat profile
+        (-0.05, 0.05, ["0.9", "0.95", "1", "1.05", "1.1"]),  # a constant, as matplotlib widens it
+        (-0.001, 0.001, ["0.998", "0.999", "1", "1.001", "1.002"]),
+        (np.log10(0.15), np.log10(1.5), ["0.2", "0.5", "1"]),  # one decade
+        (-2, 0, ["$10^{-2}$", "$10^{-1}$", "$10^{0}$"]),
+        (0, -2, ["$10^{-2}$", "$10^{-1}$", "$10^{0}$"]),  # turned round
+        (
+            -300.1,
+            -299.9,
+            ["$8\\cdot 10^{-301}$", "$9\\cdot 10^{-301}$", "$10^{-300}$"]
+            + ["$1.1\\cdot 10^{-300}$", "$1.2\\cdot 10^{-300}$"],
+        ),
+        (
+            -900,
+            0,
+            ["$10^{-900}$", "$10^{-750}$", "$10^{-600}$", "$10^{-450}$", "$10^{-300}$"]
+            + ["$10^{-150}$", "$10^{0}$"],
+        ),
+    ],
+)
+def test_ticks_of_logarithms(low, high, labels):
+    assert ticks(low, high)[0] == labels
+
+
+def test_a_constant_profile_reads_its_value():
+    for level, label in ((1.0, "1"), (0.5, "0.5"), (1e-300, "$10^{-300}$")):
+        ax = plot.state_gradients({"flat": np.full(5, np.log(level))})
+        assert label in [text.get_text() for text in ax.get_yticklabels()]
+
+
+def test_natural_logarithms_become_decimal_ones():
+    found = decades(np.log([1e-300, 0.01, 1.0, 1e200]))
+    np.testing.assert_allclose(found, [-300, -2, 0, 200], atol=1e-12)
+    assert decades(-np.inf) == -np.inf and np.isnan(decades(np.nan))
