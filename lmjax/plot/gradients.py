@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 
-@styled
+@styled(size=(3.7, 3.7))
 def eigenvalues(spectra: Mapping[str, np.ndarray], *, ax: Axes) -> Axes:
     """Draw eigenvalues of recurrent matrices, with the unit circle and the spectral radius rho.
 
@@ -52,7 +52,8 @@ def lag_profiles(
 
     Args:
         profiles: natural log-norms `[starts, lags]` by name, lag 0 first; NaN where a start has no
-            such lag, -inf for an exact zero (a median of zero ends its line).
+            such lag, -inf for an exact zero (a median of zero ends its line); a name of which
+            all is NaN is in the legend alone.
         ylabel: the norm that is drawn.
         ax: axes to draw on, new ones by default.
 
@@ -62,6 +63,9 @@ def lag_profiles(
     for name, norms in profiles.items():
         norms = decades(norms)
         norms = norms[:, ~np.isnan(norms).all(axis=0)]
+        if not norms.size:
+            ax.plot([], label=name)
+            continue
         lowest, low, median, high, highest = np.nanquantile(
             norms, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0, method="inverted_cdf"
         )
@@ -106,11 +110,14 @@ def state_gradients(
 
 
 @styled
-def contribution_bars(shares, *, ax: Axes) -> Axes:
+def contribution_bars(
+    shares, *, ylabel=r"share of $\partial J/\partial W|_{(t)}$", ax: Axes
+) -> Axes:
     """Draw each step's signed share of a gradient, dJ/dW = sum_t dJ/dW|_(t); the shares sum to 1.
 
     Args:
         shares: `[T]`, <g_t, G> / ||G||^2 for the step's contribution g_t to the gradient G.
+        ylabel: what is shared.
         ax: axes to draw on, new ones by default.
 
     >>> [text.get_text() for text in contribution_bars([0.5, -0.25, 0.75]).get_legend().get_texts()]
@@ -134,7 +141,7 @@ def contribution_bars(shares, *, ax: Axes) -> Axes:
             label=label,
         )
     ax.axhline(0, color="0.3", linestyle="-", linewidth=0.8)
-    ax.set(xlabel="step $t$", ylabel=r"share of $\partial J/\partial W|_{(t)}$")
+    ax.set(xlabel="step $t$", ylabel=ylabel)
     legend_above(ax)
     return ax
 
@@ -161,7 +168,7 @@ def truncation_curve(curves: Mapping[str, tuple], *, ax: Axes) -> Axes:
     return ax
 
 
-@styled
+@styled(size=(4.4, 4.2))
 def gate_scatter(saturation: Mapping[str, tuple], *, ax: Axes) -> Axes:
     """Draw every unit of every gate by how often it is shut and how often it is open.
 

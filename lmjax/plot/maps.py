@@ -12,13 +12,21 @@ from lmjax.plot.style import colour, decades, legend_above, power_ticks, styled
 __all__ = ["error_surface", "gradient_map"]
 
 
-@styled
-def gradient_map(log_norms, *, label=r"$\|\partial J_i/\partial h_j\|$", ax: Axes) -> Axes:
+@styled(size=(4.6, 3.7))
+def gradient_map(
+    log_norms,
+    *,
+    limits: tuple[float, float] | None = None,
+    label=r"$\|\partial J_i/\partial h_j\|$",
+    ax: Axes,
+) -> Axes:
     """Draw the norm of the gradient from every loss to every state before it.
 
     Args:
         log_norms: natural log-norms `[T, T]`, row i the loss and column j <= i the state; what
             stands above the diagonal is not drawn, and an exact zero (-inf) is left blank.
+        limits: natural log-norms at the ends of the colours, the same for maps to be compared;
+            default those of the map.
         label: the norm that is drawn.
         ax: axes to draw on, new ones by default.
 
@@ -28,7 +36,8 @@ def gradient_map(log_norms, *, label=r"$\|\partial J_i/\partial h_j\|$", ax: Axe
     norms = decades(log_norms)
     length = len(norms)
     shown = np.ma.masked_where(~np.tri(length, dtype=bool) | ~np.isfinite(norms), norms)
-    image = ax.imshow(shown, extent=(0.5, length + 0.5, length + 0.5, 0.5))
+    low, high = (None, None) if limits is None else decades(limits)
+    image = ax.imshow(shown, extent=(0.5, length + 0.5, length + 0.5, 0.5), vmin=low, vmax=high)
     bar = ax.figure.colorbar(image, ax=ax, label=label)
     power_ticks(bar.ax.yaxis)
     ax.grid(False)

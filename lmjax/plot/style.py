@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import cast
 
@@ -19,13 +19,20 @@ __all__ = ["STYLE", "colour", "data_uri", "decades", "legend_above", "power_tick
 STYLE = Path(__file__).with_name("lmjax.mplstyle")
 
 
-def styled(figure: Callable) -> Callable:
-    """Make a figure function draw in the library's style, on axes of its own if given none."""
+def styled(figure: Callable | None = None, *, size: tuple[float, float] | None = None) -> Callable:
+    """Make a figure function draw in the library's style, on axes of its own if given none.
+
+    Args:
+        figure: the function.
+        size: of its own axes in inches, default the style's.
+    """
+    if figure is None:
+        return partial(styled, size=size)
 
     @wraps(figure)
     def draw(*args, ax: Axes | None = None, **options) -> Axes:
         with plt.style.context(STYLE):
-            return figure(*args, ax=plt.subplots()[1] if ax is None else ax, **options)
+            return figure(*args, ax=plt.subplots(figsize=size)[1] if ax is None else ax, **options)
 
     return draw
 
@@ -51,9 +58,10 @@ def decades(log_norm) -> np.ndarray:
 
 
 def power_ticks(axis) -> None:
-    """Label an axis that holds decimal logarithms with powers of ten, which no float could hold.
+    """Label an axis with powers of ten, or with numbers between where few powers are in view.
 
-    Where fewer than three whole powers are in view, the ticks are numbers between them.
+    The axis has a logarithmic scale, or it is linear and holds decimal logarithms of numbers that
+    no float could hold.
 
     >>> ax = plt.subplots()[1]
     >>> _ = ax.set_ylim(np.log10([0.97, 1.03]))
@@ -61,16 +69,27 @@ def power_ticks(axis) -> None:
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['0.98', '1', '1.02']
     """
-    axis.set_major_locator(PowerLocator())
-    axis.set_major_formatter(FuncFormatter(lambda tick, _: _label(tick, axis.get_view_interval())))
+    logarithm = np.log10 if axis.get_scale() == "log" else np.asarray
+    view = lambda: logarithm(axis.get_view_interval())
+    axis.set_major_locator(PowerLocator(axis.get_scale() == "log"))
+    axis.set_major_formatter(FuncFormatter(lambda tick, _: _label(logarithm(tick), view())))
+    axis.set_minor_formatter("")
 
 
 class PowerLocator(Locator):
-    """Ticks at whole decimal logarithms, or at the logarithms of round numbers between them."""
+    """Ticks at whole decimal logarithms, or at the logarithms of round numbers between them.
+
+    Args:
+        scaled: whether the axis has a logarithmic scale, and holds the numbers themselves.
+    """
+
+    def __init__(self, scaled: bool = False):
+        self.scaled = scaled
 
     def __call__(self):
         """Return the ticks in view."""
-        return self.tick_values(*self.axis.get_view_interval())
+        view = self.axis.get_view_interval()
+        return 10 ** self.tick_values(*np.log10(view)) if self.scaled else self.tick_values(*view)
 
     def tick_values(self, vmin, vmax):
         """Return the ticks between two logarithms."""

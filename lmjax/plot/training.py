@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, LogLocator
+from matplotlib.ticker import EngFormatter
 
-from lmjax.plot.style import colour, legend_above, styled
+from lmjax.plot.style import colour, legend_above, power_ticks, styled
 
 __all__ = ["clip_timeline", "learning_curves"]
 
@@ -35,9 +35,7 @@ def learning_curves(curves: Mapping[str, tuple], *, xlabel: str = "tokens seen",
             points.set(label=f"{name}, validation", markeredgecolor="white")
     ax.set(xlabel=xlabel, ylabel=r"perplexity $\exp J(\theta)$", yscale="log")
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter("")
+    power_ticks(ax.yaxis)
     ax.legend(loc="upper right")
     return ax
 
@@ -78,5 +76,6 @@ def clip_timeline(norms, max_norm: float, *, ax: Axes) -> Axes:
         )
     ax.axhline(max_norm, color=colour(0), linestyle="--", label=f"threshold {max_norm:g}")
     ax.set(xlabel="step", ylabel=r"$\|g\|$ before clipping", yscale="log")
+    power_ticks(ax.yaxis)
     legend_above(ax)
     return ax

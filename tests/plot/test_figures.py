@@ -87,6 +87,26 @@ def test_the_map_shows_the_causal_half_and_leaves_exact_zeros_blank():
     np.testing.assert_allclose(image.get_clim(), [-2, 5])
 
 
+def test_maps_that_share_limits_share_their_colours():
+    limits = np.log([1e-6, 1e2])
+    shown = [plot.gradient_map(k * np.eye(3), limits=limits).images[0] for k in (1.0, -9.0)]
+    for image in shown:
+        np.testing.assert_allclose(image.get_clim(), [-6, 2], atol=1e-12)
+
+
+def test_a_logarithmic_axis_reads_numbers_where_few_powers_are_in_view():
+    ax = plot.clip_timeline([0.2, 1.3, 0.25], 1.0)
+    ax.set_ylim(0.15, 1.5)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["0.2", "0.5", "1"]
+    ax.set_ylim(1e-9, 1e3)
+    assert "$10^{-8}$" in [text.get_text() for text in ax.get_yticklabels()]
+
+
+def test_a_profile_without_a_number_is_named_and_not_drawn():
+    ax = plot.lag_profiles({"diverged": np.full((2, 5), np.nan), "rnn": LAGS[None]})
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["diverged", "rnn"]
+
+
 def test_contributions_are_bars_of_their_share_and_the_legend_sums_them():
     shares = [0.5, -0.2, 0.7]
     ax = plot.contribution_bars(shares)
