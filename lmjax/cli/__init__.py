@@ -14,13 +14,13 @@ def main() -> None:
     began = time.perf_counter()
     import tyro
 
-    from lmjax.cli import ngram, recurrent, terminal
+    from lmjax.cli import demo, ngram, recurrent, terminal
 
     terminal.start_clock(began)
     app, ngrams = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
     for name, command in ngram.COMMANDS.items():
         ngrams.command(name=name)(command)
-    for name, command in recurrent.COMMANDS.items():
+    for name, command in (recurrent.COMMANDS | demo.COMMANDS).items():
         app.command(name=name)(command)
     app.command(
         ngrams, name="ngram", help="N-gram models: fit, eval, generate, complete, report, arpa."

@@ -1,11 +1,9 @@
-"""The commands about recurrent models: train, eval, generate, complete, diagnose, demo."""
+"""The commands about recurrent models: train, eval, generate, complete, diagnose."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import jax
 from tyro.conf import OmitArgPrefixes, Positional
 
 import lmjax.data as data
-import lmjax.decoding as decoding
 import lmjax.metrics as metrics
 import lmjax.train as training
 from lmjax.checks import check_above_zero
@@ -247,93 +244,8 @@ def diagnose(
     signature = metrics.signature(corpus=called(text), split="test", seed=trained.config["seed"])
     lead = f"A look inside the run {run.name}. {signature}"
     answer = {"models": numbers, "seconds": time.perf_counter() - begin, "signature": signature}
-    place = _write_page(out, report.page("How gradients flow", lead, sections), answer)
+    place = report.write(out, report.page("How gradients flow", lead, sections), answer)
     emit({**answer, "page": str(place)}, as_json, str(place))
-
-
-def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> None:
-    """Train a vanilla RNN and an LSTM of equal size on Python's own prose and compare them.
-
-    Args:
-        out: Directory for report.html and report.json.
-        seed: Seed of all that is random.
-        as_json: Print one JSON object.
-    """
-    import lmjax.report as report  # matplotlib takes a second to import
-
-    begin = time.perf_counter()
-    training.keep_memory()
-    with working("reading Python's own prose"):
-        text = data.stdlib()
-    say(
-        f"{len(text.train):,} words to train on, {len(text.test):,} to test on, "
-        f"vocabulary {len(text.vocab):,}"
-    )
-    baseline = metrics.unigram_perplexity(text.train, text.test, len(text.vocab))
-    total = DEMO_EPOCHS * training.steps_per_epoch(len(text.train), DEMO_BATCH_SIZE, DEMO_BPTT)
-    key = jax.random.key(seed)
-    subjects, results, quotes = [], {}, []
-    for cell in ("rnn", "lstm"):
-        lm = training.build(replace(DEMO_MODEL, cell=cell), len(text.vocab))
-        transform = training.optimizer("adam", DEMO_LR, steps=total, max_norm=DEMO_CLIP)
-        with progress(cell) as report_progress:
-            run = training.fit(
-                lm,
-                text,
-                key,
-                epochs=DEMO_EPOCHS,
-                batch_size=DEMO_BATCH_SIZE,
-                bptt=DEMO_BPTT,
-                transform=transform,
-                report=report_progress,
-            )
-        results[cell] = _measure(lm, run.params, text, "test", seed=seed)
-        say(f"{cell}: {_sentence(results[cell], 'test')}")
-        before = training.init_params(lm, key)
-        subjects.append(report.Subject(cell, lm, run.params, before, run.history, DEMO_CLIP))
-        ids = decoding.generate(
-            lm, run.params, [text.vocab.eos], key, length=80, top_p=0.9, exclude=(text.vocab.unk,)
-        )
-        quotes.append((f"{cell}, sampled with top-p 0.9", text.vocab.decode(ids)))
-        say(f"{cell} writes: {quotes[-1][1]}")
-    say(f"unigram baseline: {baseline:.2f}")
-    with working("studying the gradients"):
-        sections, numbers = report.diagnose(subjects, text.test)
-    sections.append(
-        report.Section(
-            "What they write", "One paragraph each, from an empty context.", quotes=tuple(quotes)
-        )
-    )
-    scores = ", ".join(f"{cell} {result.perplexity:.1f}" for cell, result in results.items())
-    lead = (
-        f"A vanilla RNN and an LSTM of {DEMO_MODEL.hidden} hidden units read the English prose "
-        f"that ships with Python. Perplexity on {results['lstm'].tokens:,} test tokens: "
-        f"unigram baseline {baseline:.1f}, {scores}. "
-        f"{results['lstm'].signature}"
-    )
-    answer = {
-        "perplexity": {
-            "unigram": baseline,
-            **{cell: result.perplexity for cell, result in results.items()},
-        },
-        "nll": {cell: result.nll for cell, result in results.items()},
-        "tokens": results["lstm"].tokens,
-        "models": numbers,
-        "text": dict(zip(results, (text for _, text in quotes), strict=True)),
-        "seconds": time.perf_counter() - begin,
-        "signature": results["lstm"].signature,
-    }
-    place = _write_page(out, report.page("A vanilla RNN beside an LSTM", lead, sections), answer)
-    emit(
-        {**answer, "page": str(place)},
-        as_json,
-        f"test perplexity: unigram {baseline:.1f}, {scores}\n{place}",
-    )
-
-
-DEMO_MODEL = Model(hidden=128, head="tied", drop_input=0.2, drop_output=0.2)
-DEMO_EPOCHS, DEMO_BATCH_SIZE, DEMO_BPTT = 3, 16, 32
-DEMO_LR, DEMO_CLIP = 8e-3, 1.0
 
 
 # --- what the commands share ----------------------------------------------------------------------
@@ -375,18 +287,10 @@ def _name(model: Model) -> str:
     return f"{model.cell} {model.hidden}" + f" x{model.layers}" * (model.layers > 1)
 
 
-def _write_page(out: Path, page: str, answer: dict) -> Path:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "report.json").write_text(json.dumps(answer, indent=1), "utf-8")
-    (out / "report.html").write_text(page, "utf-8")
-    return (out / "report.html").resolve()
-
-
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
     "eval": evaluate_run,
     "generate": generate,
     "complete": complete,
     "diagnose": diagnose,
-    "demo": demo,
 }

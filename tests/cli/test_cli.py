@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from lmjax import cli
-from lmjax.cli import recurrent
+from lmjax import cli, data
+from lmjax.cli import demo
+from lmjax.models import ngram
 
 
 @pytest.fixture(scope="module")
@@ -108,22 +109,36 @@ def test_diagnose_writes_one_page_with_all_in_it(call, trained, tmp_path):
     status, out, _ = call("diagnose", trained, "--out", tmp_path / "d", "--json")
     answer = json.loads(out)
     page = (tmp_path / "d" / "report.html").read_text("utf-8")
-    assert status == 0 and page.count("data:image/svg+xml") == 9
+    assert status == 0 and page.count("data:image/svg+xml") == 12
+    assert all(f"lstm, W<sub>{gate}</sub>" in page for gate in "ifgo")
     assert "http" not in page.replace("http://www.w3.org", "").split("<body>")[0]
     assert {"spectral_radius_before", "spectral_radius_after", "clipped"} <= set(
         answer["models"]["lstm"]
     )
 
 
-def test_demo_compares_the_two_cells(call, tmp_path, monkeypatch, corpus):
-    monkeypatch.setattr(recurrent.data, "stdlib", lambda **_: recurrent.data.directory(corpus))
-    monkeypatch.setattr(recurrent, "DEMO_MODEL", recurrent.Model(hidden=8))
-    monkeypatch.setattr(recurrent, "DEMO_EPOCHS", 1)
+def test_demo_compares_networks_with_an_n_gram_model(call, tmp_path, monkeypatch, corpus):
+    text = data.directory(corpus)
+    monkeypatch.setattr(demo.data, "stdlib", lambda **_: text)
+    monkeypatch.setattr(demo, "MODEL", demo.Model(hidden=8))
+    monkeypatch.setattr(demo, "EPOCHS", 1)
     status, out, err = call("demo", "--out", tmp_path)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert status == 0 and out.splitlines()[-1].endswith("report.html")
-    assert page.count("data:image/svg+xml") == 13 and "<b>" not in page
+    assert page.count("data:image/svg+xml") == 16 and "<b>" not in page
     assert "validation perplexity" in err and "unigram baseline" in err
+
+    answer = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    names = ["unigram", "rnn", "lstm", "Kneser-Ney 5-gram", "lstm + Kneser-Ney 5-gram"]
+    assert list(answer["perplexity"]) == names and f"tokens:{len(text.test)}" in answer["signature"]
+    for name, value in answer["perplexity"].items():  # one number in the page and in the answer
+        assert f"<tr><td>{name}</td><td>{value:.1f}</td>" in page
+        assert f"{name} {value:.1f}" in out.splitlines()[0]
+    counts = ngram.count(text.train, 5, size=len(text.vocab), eos=text.vocab.eos)
+    model = ngram.index(ngram.modified_kneser_ney(counts, fallback=(0.5, 1, 1.5)))
+    nll = -np.asarray(ngram.log_prob(model, text.test), float).mean()
+    assert answer["nll"]["Kneser-Ney 5-gram"] == pytest.approx(nll, rel=1e-6)
+    assert sum(answer["weights"].values()) == pytest.approx(1, rel=1e-5)
 
 
 BAD = {
