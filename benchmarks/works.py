@@ -19,6 +19,7 @@ layers consist of, with the output weights as these keep them: [n, V], equinox [
 times one of them in this process and prints one JSON object.
 """
 
+import argparse
 import ctypes
 import json
 import os
@@ -601,4 +602,8 @@ def main(task: dict) -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(json.loads(sys.argv[1]))))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("task", type=json.loads, help="work, by, size and seconds, as JSON")
+    print(json.dumps(main(parser.parse_args().task)))

@@ -78,10 +78,9 @@ def figure(result: dict):
     return plot.learning_curves(curves).figure
 
 
-def main():
-    out = Path("out/cells")
+def main(cfg: Config = Config(), out: Path = Path("out/cells")) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    result = run(tyro.cli(Config))
+    result = run(cfg)
     (out / "cells.json").write_text(json.dumps(result))
     for cell, row in result["cells"].items():
         print(f"{cell}: test perplexity {row['perplexity']:.2f}  {row['signature']}")
@@ -90,4 +89,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

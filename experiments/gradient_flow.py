@@ -114,4 +114,4 @@ def main(cfg: Config = Config(), out: Path = Path("out/gradient_flow")) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

@@ -105,4 +105,4 @@ def main(cfg: Config = Config(), out: Path = Path("out/heads")) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

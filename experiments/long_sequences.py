@@ -116,10 +116,9 @@ def figure(result: dict):
     return figure
 
 
-def main():
-    out = Path("out/long_sequences")
+def main(cfg: Config = Config(), out: Path = Path("out/long_sequences")) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    result = run(tyro.cli(Config))
+    result = run(cfg)
     (out / "long_sequences.json").write_text(json.dumps(result))
     for r in result["rows"]:
         print(
@@ -134,4 +133,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

@@ -125,4 +125,4 @@ def main(cfg: Config = Config(), out: Path = Path("out/monitoring")) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

@@ -102,4 +102,4 @@ def main(cfg: Config = Config(), out: Path = Path("out/ngram")) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

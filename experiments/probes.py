@@ -222,4 +222,4 @@ def main(cfg: Config = Config(), out: Path = Path("out/probes")) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))
