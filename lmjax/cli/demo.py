@@ -60,11 +60,11 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
         quotes.append((cell, _written(subject, text.vocab, key)))
         say(f"{cell} writes: {quotes[-1][1]}")
     with working("comparing them with an n-gram model"):
-        section, scores = _compared(subjects, text, seed)
+        section, scores = _compared(subjects, text, baseline, seed)
     with working("studying the gradients"):
         sections, numbers = report.diagnose(subjects, text.test)
     written = "From an empty context, each word drawn from the most probable 90 % (top-p 0.9)."
-    last = report.Section("What they write", "Grammar in parts, and little sense.", written)
+    last = report.Section("What they write", "Grammatical in parts, and incoherent.", written)
     sections = [section, *sections, last._replace(quotes=tuple(quotes))]
     lead = (
         f"A vanilla RNN and an LSTM of {MODEL.hidden} hidden units read the English prose that "
@@ -121,7 +121,7 @@ def _written(subject, vocab, key) -> str:
     return vocab.decode(ids)
 
 
-def _compared(subjects, text, seed):
+def _compared(subjects, text, unigram, seed):
     """Score all on the test text; return the page's section, and the numbers."""
     import lmjax.report as report
 
@@ -143,7 +143,6 @@ def _compared(subjects, text, seed):
         name: metrics.perplexity(*system, text.test, start=eos, **fields)
         for name, system in systems.items()
     }
-    unigram = metrics.unigram_perplexity(text.train, text.test, size)
     perplexity = {"unigram": unigram} | {name: r.perplexity for name, r in results.items()}
     logp = {name: _log_prob(*system, text.test, eos) for name, system in systems.items()}
     chosen = dict(zip(parts, weights.tolist(), strict=True))

@@ -39,7 +39,8 @@ def eigenvalues(spectra: Mapping[str, np.ndarray], *, ax: Axes) -> Axes:
             label=rf"{name}, $\rho$ = {np.abs(values).max():.3g}",
             fillstyle="full" if k % 2 else "none",
         )
-    ax.set(xlabel=r"Re $\lambda_i$", ylabel=r"Im $\lambda_i$", aspect="equal")
+    ax.set(xlabel=r"Re $\lambda_i$", ylabel=r"Im $\lambda_i$")
+    ax.set_aspect("equal", adjustable="datalim")
     legend_above(ax)
     return ax
 

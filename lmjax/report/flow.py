@@ -28,11 +28,11 @@ def jacobians(subjects, ids, numbers) -> Section:
         starts = np.linspace(0, len(xs) - LAG, STARTS).astype(int)
         norms = analysis.jacobian_product_norms(steps, starts=starts, max_lag=LAG)
         profiles[subject.name] = np.asarray(norms.log, float)
-        left[subject.name] = float(jnp.nanmedian(norms.log[:, LAG]))
+        left[subject.name] = _median(profiles[subject.name][:, LAG])
         numbers[subject.name]["log_jacobian_norm_at_lag"] = {str(LAG): finite(left[subject.name])}
     axes = plot.lag_profiles(profiles, ylabel=r"$\|\partial s_i/\partial s_j\|_F$")
     return Section(
-        "‖∂s_i/∂s_j‖ against the lag ℓ = i − j",
+        "‖∂s_i/∂s_j‖_F against the lag ℓ = i − j",
         f"What is left at ℓ = {LAG}: {_ranked(left)}.",
         "How much of a change of the state at step j is left at step i: the Frobenius norm of the "
         f"product of the steps' Jacobians, median and bands of {STARTS} starts j. "
@@ -78,22 +78,28 @@ def by_lag(subjects, ids, numbers) -> Section:
         run = reading(subject, ids[: LOSSES + 1])
         band = analysis.state_gradient_band(*run, max_lag=LAG)
         profiles[subject.name] = np.asarray(band.log_relative, float)
-        left[subject.name] = np.asarray(jnp.nanmedian(band.log_relative, axis=0), float)
+        left[subject.name] = [_median(column) for column in profiles[subject.name].T]
         numbers[subject.name]["log_loss_gradient_at_lag"] = {
             str(LAG): finite(left[subject.name][LAG])
         }
     axes = plot.lag_profiles(
         profiles, ylabel=r"$\|\partial J_i/\partial s_j\| \,/\, \|\partial J_i/\partial s_i\|$"
     )
-    at_end = {name: float(profile[LAG]) for name, profile in left.items()}
+    at_end = {name: profile[LAG] for name, profile in left.items()}
     return Section(
         "‖∂J_i/∂s_j‖ / ‖∂J_i/∂s_i‖ against the lag ℓ = i − j",
         f"What is left at ℓ = {LAG}: {_ranked(at_end)}.{_crossing(left)}",
         "The gradient of the maps by lag, as a part of what it is at the loss's own state: median "
         f"and bands of the losses of {len(profiles[subjects[0].name])} words. Where it falls "
-        "faster than ‖∂s_i/∂s_j‖, the losses do not read what the state still holds.",
+        "faster than ‖∂s_i/∂s_j‖_F, the losses do not read what the state still holds.",
         (("", plot.data_uri(axes)),),
     )
+
+
+def _median(logs) -> float:
+    """Return the median that the figures draw: one of the values, of those that are there."""
+    there = logs[~np.isnan(logs)]
+    return float(np.quantile(there, 0.5, method="inverted_cdf")) if len(there) else np.nan
 
 
 def _crossing(profiles) -> str:
@@ -101,7 +107,7 @@ def _crossing(profiles) -> str:
     if len(profiles) != 2:
         return ""
     first, second = sorted(profiles, key=lambda name: -profiles[name][LAG])
-    behind = np.flatnonzero(profiles[first][:LAG] < profiles[second][:LAG])
+    behind = np.flatnonzero(np.less(profiles[first], profiles[second]))
     return f" Up to ℓ = {behind[-1]} {second} has more left." if len(behind) else ""
 
 
@@ -124,7 +130,7 @@ def contributions(subjects, ids, numbers) -> Section | None:
         axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
     said = ", ".join(f"{name} {share:.0%}" for name, share in recent.items())
     return Section(
-        f"Shares of ∂J_T/∂W_h, T = {LAG}, by step t",
+        f"Share of ∂J_{{{LAG}}}/∂W_h|_{{(t)}} of the last loss, step by step",
         f"The last {RECENT} of {LAG} steps make up: {said}.",
         "Backpropagation through time: the gradient of the last loss, the maps' last row, is a sum "
         "over steps, and the shares add up to 1. A step whose bar cannot be seen hardly changes "

@@ -53,7 +53,7 @@ def _section(section: Section) -> str:
 
 def _text(text: str) -> str:
     """Escape a text; a symbol's index, as in h_t or c_{t-1}, is set below the line."""
-    return re.sub(r"\b([^\W\d_])_(?:(\w)\b|\{(.+?)\})", r"\1<sub>\2\3</sub>", escape(text))
+    return re.sub(r"(\b[^\W\d_]|[|‖])_(?:(\w)\b|\{(.+?)\})", r"\1<sub>\2\3</sub>", escape(text))
 
 
 def power(log: float) -> str:
