@@ -3,10 +3,11 @@
 #
 # A language model predicts the next word: $P(x^{(t+1)} | x^{(t)}, \dots, x^{(1)})$. Here a
 # recurrent one is trained on the English prose that ships with Python, measured, asked for
-# suggestions, and looked into.
+# suggestions, and looked into. Beside it stands a vanilla RNN of the same size, trained alike.
 
 # %%
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -44,22 +45,25 @@ if FAST:
         train=corpus.train[:2000], valid=corpus.valid[:500], test=corpus.test[:500]
     )
 n = 8 if FAST else 128
-lm = models.recurrent(cells.lstm(n, n), vocab_size=len(corpus.vocab))
-run = train.fit(lm, corpus, jax.random.key(0), epochs=1 if FAST else 3, batch_size=16, bptt=32)
-print(metrics.perplexity(lm, run.params, corpus.test, start=corpus.vocab.eos))
+trained, curves = {}, {}
+for name, cell in {"rnn": cells.rnn(n, n), "lstm": cells.lstm(n, n)}.items():
+    lm = models.recurrent(cell, vocab_size=len(corpus.vocab))
+    run = train.fit(lm, corpus, jax.random.key(0), epochs=1 if FAST else 3, batch_size=16, bptt=32)
+    trained[name], curves[name] = (lm, run.params), train.learning_curve(run.history)
+    print(f"{name}:", metrics.perplexity(lm, run.params, corpus.test, start=corpus.vocab.eos))
 print("unigram:", metrics.unigram_perplexity(corpus.train, corpus.test, len(corpus.vocab)))
-plot.learning_curves({"lstm": train.learning_curve(run.history)})
+plot.learning_curves(curves)
 
 # %% [markdown]
 # ## What comes next?
 
 # %%
-vocab = corpus.vocab
+vocab, (lm, params) = corpus.vocab, trained["lstm"]
 for text in ("return a", "if the"):
-    found = decoding.suggest(lm, run.params, [vocab.eos, *vocab.encode(text)[:-1]])
+    found = decoding.suggest(lm, params, [vocab.eos, *vocab.encode(text)[:-1]])
     print(text, {vocab.symbols[i]: round(p, 3) for i, p in found})
 ids = decoding.generate(
-    lm, run.params, [vocab.eos], jax.random.key(1), length=30, top_p=0.9, exclude=(vocab.unk,)
+    lm, params, [vocab.eos], jax.random.key(1), length=30, top_p=0.9, exclude=(vocab.unk,)
 )
 print(vocab.decode(ids))
 
@@ -67,21 +71,19 @@ print(vocab.decode(ids))
 # ## Does the gradient get through?
 #
 # The product of the steps' Jacobians, $\partial s_i / \partial s_j$, says how much of a change at
-# step j is left at step i. Beside the trained cell stands a vanilla RNN as it is before any
-# training.
+# step j is left at step i. In the vanilla RNN it vanishes exponentially, a straight line here; in
+# the LSTM, along the cell $c_t$, far less of it is lost.
 
 # %%
 tokens = jnp.asarray(corpus.test[:200])
-rnn = models.recurrent(cells.rnn(n, n), vocab_size=len(vocab))
 profiles = {}
-for name, model, weights in (
-    ("lstm, trained", lm, run.params),
-    ("rnn, untrained", rnn, rnn.init(jax.random.key(0))),
-):
-    xs = model.embed(weights.embed, tokens)
-    jacobians = analysis.step_jacobians(
-        model.cell, weights.cell, model.cell.initial_state(weights.cell), xs
-    )
+for name, (lm, params) in trained.items():
+    xs, state = lm.embed(params.embed, tokens), lm.cell.initial_state(params.cell)
+    jacobians = analysis.step_jacobians(lm.cell, params.cell, state, xs)
     norms = analysis.jacobian_product_norms(jacobians, starts=jnp.arange(0, 100, 25), max_lag=100)
     profiles[name] = norms.log
-plot.lag_profiles(profiles)
+plot.lag_profiles(profiles, ylabel=r"$\|\partial s_i/\partial s_j\|_F$")
+
+# %%
+if "__file__" in globals():  # run as a script: what a notebook shows goes into files
+    print(*plot.save_figures(Path("out/notebooks") / Path(__file__).stem), sep="\n")

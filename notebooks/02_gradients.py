@@ -7,6 +7,7 @@
 
 # %%
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +21,15 @@ n, length = (4, 12) if FAST else (64, 100)
 
 keys = jax.random.split(jax.random.key(0), 4)
 xs = 0.5 * jax.random.normal(keys[0], (length, n))
-ys = jax.random.normal(keys[1], (length,))
+ys = jnp.stack([jax.random.normal(keys[1], (length,)), jnp.ones(length)], axis=1)  # target, weight
+last = ys.at[:-1, 1].set(0)  # the last loss alone
 out = jax.random.normal(keys[2], (n,)) / n**0.5
 
 
 def build(cell):
     """The arguments of every analysis: cell, parameters, s_0, inputs, loss of one step, targets."""
     params = cell.init(keys[3])
-    loss = lambda params, state, y: (cell.read(params, state) @ out - y) ** 2
+    loss = lambda params, state, y: y[1] * (cell.read(params, state) @ out - y[0]) ** 2
     return cell, params, cell.initial_state(params), xs, loss, ys
 
 
@@ -36,20 +38,21 @@ rnn, lstm = build(cells.rnn(n, n)), build(cells.lstm(n, n, forget_bias=4.0))
 # %% [markdown]
 # ## The gradient is a sum over steps
 #
-# $$\frac{\partial J}{\partial W_h} = \sum_i \left. \frac{\partial J}{\partial W_h} \right|_{(i)}$$
+# $$
+# \frac{\partial J_T}{\partial W_h} =
+# \sum_t \left. \frac{\partial J_T}{\partial W_h} \right|_{(t)}
+# $$
 #
 # The multivariable chain rule lets $W_h$ be a different matrix at every step, and adds up. A
 # step's *share* is the length of its term along the sum: the shares add up to one, and a step
-# that pulls the other way has a negative one.
+# that pulls the other way has a negative one. Of the last loss alone, $J_T$, hardly any step but
+# the last few has a share that can be seen: the gradient vanishes on its way back.
 
 # %%
-sums = analysis.bptt_contributions(*rnn)
-print(f"the shares of the {length} steps in dJ/dW_h add up to {sums.shares.w_h.sum():.6f}")
-print(
-    f"{(sums.shares.w_h < 0).sum()} of them are negative; "
-    f"the largest is {sums.shares.w_h.max():.3f}"
-)
-plot.contribution_bars(sums.shares.w_h)
+shares = analysis.bptt_contributions(*rnn[:-1], last).shares.w_h
+print(f"the shares of the {length} steps in dJ_T/dW_h add up to {shares.sum():.6f}")
+print(f"{(shares < 0).sum()} are negative; the last ten steps make up {shares[-10:].sum():.3f}")
+plot.contribution_bars(shares, ylabel=r"share of $\partial J_T/\partial W_h|_{(t)}$")
 
 # %% [markdown]
 # ## The linear case
@@ -143,13 +146,16 @@ for radius in (0.3, 1.2, 3.0):
 # orthogonal vanilla network. The tanh lets it vanish although $W_h$ itself keeps every norm.
 
 # %%
-plot.gradient_map(analysis.state_gradient_map(*rnn).log_norm)
+of_rnn, of_lstm = (analysis.state_gradient_map(*run).log_norm for run in (rnn, lstm))
+both = jnp.stack([of_rnn, of_lstm])
+limits = both.min(where=jnp.isfinite(both), initial=0), both.max()
+plot.gradient_map(of_rnn, limits=limits)
 
 # %% [markdown]
-# The same of an LSTM whose forget gates are nearly open:
+# The same of an LSTM whose forget gates are nearly open, in the same colours:
 
 # %%
-plot.gradient_map(analysis.state_gradient_map(*lstm).log_norm)
+plot.gradient_map(of_lstm, limits=limits)
 
 # %% [markdown]
 # By lag and relative to the diagonal, so that a small loss is not taken for a vanishing gradient.
@@ -195,3 +201,7 @@ leaky = Cell(
 )
 flow = analysis.state_gradients(*build(leaky))
 plot.state_gradients({"leaky, all losses": flow.log_total, "its own loss alone": flow.log_direct})
+
+# %%
+if "__file__" in globals():  # run as a script: what a notebook shows goes into files
+    print(*plot.save_figures(Path("out/notebooks") / Path(__file__).stem), sep="\n")

@@ -7,6 +7,7 @@
 
 # %%
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -169,8 +170,9 @@ for name, params in {"before": before, "after": after}.items():
 plot.gate_scatter({name: analysis.gate_saturation(gate) for name, gate in gates.items()})
 
 # %% [markdown]
-# The horizon is the lag at which the gradient has shrunk to a tenth; it is measured on the whole
-# recurrence, the paths through $h$ included, and need not agree with the forget gates.
+# The horizon is the lag at which $\partial s_i / \partial s_j$ has shrunk to a tenth; it is
+# measured on the whole recurrence, the paths through $h$ included, and need not agree with the
+# forget gates.
 
 # %%
 profiles, longest = {}, len(xs) // 2
@@ -184,4 +186,8 @@ for name, cell in networks.items():
     lag, tau = jnp.median(horizon.lag), jnp.median(horizon.time_constant)
     reach = f"after {lag:.0f} steps" if jnp.isfinite(lag) else f"not within {longest} steps"
     print(f"{name}: under a tenth {reach}; time constant {tau:.1f} steps")
-plot.lag_profiles(profiles)
+plot.lag_profiles(profiles, ylabel=r"$\|\partial s_i/\partial s_j\|_F$")
+
+# %%
+if "__file__" in globals():  # run as a script: what a notebook shows goes into files
+    print(*plot.save_figures(Path("out/notebooks") / Path(__file__).stem), sep="\n")

@@ -9,6 +9,7 @@
 # %%
 import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -125,3 +126,7 @@ with plt.style.context(plot.STYLE):
         ax.plot(range(1, epochs + 1), valid, f"{marker}-", label=name)
     ax.set(xlabel="epoch", ylabel="validation perplexity, exact", xticks=range(1, epochs + 1))
     ax.legend()
+
+# %%
+if "__file__" in globals():  # run as a script: what a notebook shows goes into files
+    print(*plot.save_figures(Path("out/notebooks") / Path(__file__).stem), sep="\n")

@@ -47,7 +47,7 @@ def eigenvalues(spectra: Mapping[str, np.ndarray], *, ax: Axes) -> Axes:
 
 @styled
 def lag_profiles(
-    profiles: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial h_i/\partial h_j\|$", ax: Axes
+    profiles: Mapping[str, np.ndarray], *, ylabel=r"$\|\partial s_i/\partial s_j\|$", ax: Axes
 ) -> Axes:
     r"""Draw how a norm changes with the lag: the median over starts, bands of 50 % and 90 %.
 

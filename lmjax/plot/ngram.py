@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-from lmjax.plot.style import colour, legend_above, styled
+from lmjax.plot.style import colour, legend_above, power_ticks, styled
 
 __all__ = ["ngram_perplexity", "ngram_sparsity", "ngram_storage"]
 
@@ -81,7 +81,7 @@ def ngram_perplexity(perplexities: Mapping[str, Sequence[float]], *, ax: Axes) -
     ):
         ax.plot(range(1, len(values) + 1), np.asarray(values, float), f"{marker}-", label=name)
     ax.set(xlabel="$n$", ylabel="test perplexity", yscale="log")
-    ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+    power_ticks(ax.yaxis)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_above(ax)
     return ax

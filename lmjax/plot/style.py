@@ -14,7 +14,16 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator
 
-__all__ = ["STYLE", "colour", "data_uri", "decades", "legend_above", "power_ticks", "styled"]
+__all__ = [
+    "STYLE",
+    "colour",
+    "data_uri",
+    "decades",
+    "legend_above",
+    "power_ticks",
+    "save_figures",
+    "styled",
+]
 
 STYLE = Path(__file__).with_name("lmjax.mplstyle")
 
@@ -146,3 +155,23 @@ def data_uri(ax: Axes, *, format: str = "svg") -> str:
         )
     plt.close(figure)
     return f"data:{types[format]};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def save_figures(folder) -> list[Path]:
+    """Write all open figures to a folder as 1.png, 2.png, ..., the first first, and close them.
+
+    Args:
+        folder: where; it is made if it is not there.
+
+    Returns:
+        The files.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    with plt.style.context(STYLE):
+        for k, number in enumerate(plt.get_fignums(), 1):
+            files.append(folder / f"{k}.png")
+            plt.figure(number).savefig(files[-1])
+            plt.close(number)
+    return files

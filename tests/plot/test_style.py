@@ -166,3 +166,13 @@ def test_natural_logarithms_become_decimal_ones():
     found = decades(np.log([1e-300, 0.01, 1.0, 1e200]))
     np.testing.assert_allclose(found, [-300, -2, 0, 200], atol=1e-12)
     assert decades(-np.inf) == -np.inf and np.isnan(decades(np.nan))
+
+
+def test_open_figures_are_saved_in_their_order_and_closed(tmp_path):
+    plot.state_gradients({"rnn": [0.0, -1.0]})
+    plot.gradient_map(np.eye(3))
+    files = plot.save_figures(tmp_path / "new" / "folder")
+    assert files == [tmp_path / "new" / "folder" / f"{k}.png" for k in (1, 2)]
+    heights, widths, _ = zip(*(plt.imread(file).shape for file in files), strict=True)
+    assert widths[0] > widths[1] and min(heights) > 100 and not plt.get_fignums()
+    assert plot.save_figures(tmp_path) == []
