@@ -85,8 +85,10 @@ def figure(result: dict):
             for row in rows
             if row["cell"] in ("vanilla, small", "vanilla, large", "LSTM, forget bias 4")
         ]
-        for ax, row in zip(axes[0], shown, strict=False):
-            plot.gradient_map(np.array(row["map"]), ax=ax)
+        maps = [np.array(row["map"], float) for row in shown]
+        norms = np.concatenate([log[np.isfinite(log)] for log in maps])
+        for ax, row, log in zip(axes[0], shown, maps, strict=False):
+            plot.gradient_map(log, limits=(norms.min(), norms.max()), ax=ax)
             ax.set_title(row["cell"])
         by_lag = {row["cell"]: np.array(row["by_lag"], float) for row in rows}
         relative = r"$\|\partial J_i/\partial h_j\| \,/\, \|\partial J_i/\partial h_i\|$"
@@ -94,8 +96,11 @@ def figure(result: dict):
         plot.truncation_curve(
             {row["cell"]: (cfg.ks, row["relative_bias"]) for row in rows}, ax=axes[1, 1]
         )
-        plot.contribution_bars(shown[-1]["shares"], ax=axes[1, 2])
-        axes[1, 2].set_title(f"{shown[-1]['cell']}: of the last loss", pad=44)
+        axes[1, 1].get_legend().remove()  # the same colours as on its left
+        axes[1, 0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+        ylabel = r"share of $\partial J_T/\partial W_h|_{(t)}$"
+        plot.contribution_bars(shown[-1]["shares"], ylabel=ylabel, ax=axes[1, 2])
+        axes[1, 2].set_title(f"{shown[-1]['cell']}, the last loss", pad=28)
     return fig
 
 

@@ -51,7 +51,7 @@ def run(cfg: Config) -> dict:
                     float(np.exp(-np.asarray(ngram.log_prob(model, text.test), float).mean()))
                 )
             except ValueError:  # the text is too small for this method's discounts
-                perplexities[name].append(float("nan"))
+                perplexities[name].append(None)
         impossible = ~np.isfinite(ngram.log_prob(ngram.index(ngram.mle(counts)), text.test))
         result["impossible"].append(float(impossible.mean()))
         for key, stored in (("bytes", model), ("bytes_8bit", ngram.quantise(model))):
@@ -90,7 +90,9 @@ def main(cfg: Config = Config(), out: Path = Path("out/ngram")) -> None:
     figure(result).savefig(out / "ngram.png")
     for i, order in enumerate(result["config"]["orders"]):
         scores = ", ".join(
-            f"{name} {values[i]:.1f}" for name, values in result["perplexity"].items()
+            f"{name} {values[i]:.1f}"
+            for name, values in result["perplexity"].items()
+            if values[i] is not None
         )
         whole, small = (result[key][i] / 1e6 for key in ("bytes", "bytes_8bit"))
         print(f"n = {order}: {whole:.1f} MB ({small:.1f} MB in 8 bits); perplexity {scores}")
