@@ -55,12 +55,15 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
     key = jax.random.key(seed)
     subjects, quotes = [], []
     for cell in ("rnn", "lstm"):
-        subject = _trained(cell, text, key)
-        subjects.append(subject)
-        quotes.append((cell, _written(subject, text.vocab, key)))
+        subjects.append(report.Subject(*_trained(cell, text, key)))
+        quotes.append((cell, _written(subjects[-1], text.vocab, key)))
         say(f"{cell} writes: {quotes[-1][1]}")
     with working("comparing them with an n-gram model"):
-        section, scores = _compared(subjects, text, baseline, seed)
+        scores, logp, seen = _scored({s.name: (s.lm, s.params) for s in subjects}, text, seed)
+    scores["perplexity"] = {"unigram": baseline} | scores["perplexity"]
+    section, by_context = report.comparison(
+        scores["perplexity"], logp, seen, scores["weights"], len(text.train)
+    )
     with working("studying the gradients"):
         sections, numbers = report.diagnose(subjects, text.test)
     written = "From an empty context, each word drawn from the most probable 90 % (top-p 0.9)."
@@ -72,6 +75,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
         f"{scores['signature']}"
     )
     answer = scores | {
+        "perplexity_by_context": by_context,
         "models": numbers,
         "text": dict(quotes),
         "seconds": time.perf_counter() - begin,
@@ -88,9 +92,7 @@ def demo(out: Path = Path("out/demo"), seed: int = 0, as_json: Json = False) -> 
 
 
 def _trained(cell, text, key):
-    """Train one network; return it with its history."""
-    import lmjax.report as report
-
+    """Train one network; return what a `report.Subject` holds of it."""
     lm = training.build(replace(MODEL, cell=cell), len(text.vocab))
     total = EPOCHS * training.steps_per_epoch(len(text.train), BATCH_SIZE, BPTT)
     with progress(cell) as report_progress:
@@ -104,8 +106,7 @@ def _trained(cell, text, key):
             transform=training.optimizer("adam", LR, steps=total, max_norm=CLIP),
             report=report_progress,
         )
-    before = training.init_params(lm, key)
-    return report.Subject(cell, lm, run.params, before, run.history, CLIP)
+    return cell, lm, run.params, training.init_params(lm, key), run.history, CLIP
 
 
 def _written(subject, vocab, key) -> str:
@@ -121,43 +122,40 @@ def _written(subject, vocab, key) -> str:
     return vocab.decode(ids)
 
 
-def _compared(subjects, text, unigram, seed):
-    """Score all on the test text; return the page's section, and the numbers."""
-    import lmjax.report as report
+def _scored(systems, text, seed):
+    """Score networks, an n-gram model, and its mixture with the last network on the test text.
 
-    eos, size = text.vocab.eos, len(text.vocab)
+    Returns:
+        The numbers; the log-probabilities `[N]` of the tokens, by name; whether the n-gram model
+        has seen the words before each of them.
+    """
+    eos, size, network = text.vocab.eos, len(text.vocab), list(systems)[-1]
     counts = ngram.count(text.train, ORDER, size=size, eos=eos)
-    kneser_ney = ngram.index(ngram.modified_kneser_ney(counts, fallback=FALLBACK))
-    systems = {subject.name: (subject.lm, subject.params) for subject in subjects}
-    systems[NGRAM] = ngram.ngram(size, ORDER, eos=eos), Params((), (), kneser_ney)
+    model = ngram.index(ngram.modified_kneser_ney(counts, fallback=FALLBACK))
+    systems |= {NGRAM: (ngram.ngram(size, ORDER, eos=eos), Params((), (), model))}
 
-    parts = (subjects[-1].name, NGRAM)
-    weights = mixture_weights(
-        jnp.stack([_log_prob(*systems[name], text.valid, eos) for name in parts])
-    )
+    parts = (network, NGRAM)
+    valid = [_log_prob(*systems[name], text.valid, eos) for name in parts]
+    weights = mixture_weights(jnp.stack(valid))
     lms, params = zip(*(systems[name] for name in parts), strict=True)
-    systems[" + ".join(parts)] = mixture(*lms), join(params, weights)
+    systems |= {" + ".join(parts): (mixture(*lms), join(params, weights))}
 
     fields = {"corpus": called(text), "split": "test", "seed": seed}
     results = {
         name: metrics.perplexity(*system, text.test, start=eos, **fields)
         for name, system in systems.items()
     }
-    perplexity = {"unigram": unigram} | {name: r.perplexity for name, r in results.items()}
     logp = {name: _log_prob(*system, text.test, eos) for name, system in systems.items()}
-    chosen = dict(zip(parts, weights.tolist(), strict=True))
-    seen = _seen(kneser_ney, text.test, eos)
-    section, split = report.comparison(perplexity, logp, seen, chosen, len(text.train))
+    seen = _seen(model, text.test, eos)
     scores = {
-        "perplexity": perplexity,
+        "perplexity": {name: result.perplexity for name, result in results.items()},
         "nll": {name: result.nll for name, result in results.items()},
         "tokens": len(text.test),
-        "weights": chosen,
+        "weights": dict(zip(parts, weights.tolist(), strict=True)),
         "context_seen": float(np.mean(seen)),
-        "perplexity_by_context": split,
         "signature": results[NGRAM].signature,
     }
-    return section, scores
+    return scores, logp, seen
 
 
 def _log_prob(lm, params, ids, eos):
