@@ -111,6 +111,7 @@ def figure(result: dict):
             ylabel="time of a step / without monitor",
             xscale="log",
         )
+        ax.set_xticks(result["every"], [str(every) for every in result["every"]])
     return fig
 
 

@@ -50,9 +50,10 @@ def comparison(
         )
     if score[ngram] < score[network]:
         text += (
-            f"{words:,} words are little: an n-gram model remembers each of them, a network has "
-            "seen most of them too rarely to learn from. In the lecture's table, from about a "
-            "billion words, a Kneser-Ney 5-gram has 67.6 and a large LSTM 30. "
+            f"On little text, {words:,} words, it pays to remember: an n-gram model keeps every "
+            "sequence it has read once, a small network after few epochs the frequent ones alone. "
+            "In the lecture's table, from about a billion words, a Kneser-Ney 5-gram has 67.6 and "
+            "a large LSTM 30. "
         )
     parts = ", ".join(f"{weight:.2f} {name}" for name, weight in weights.items())
     text += f"The mixture's weights are those that suit the validation text best: {parts}."
