@@ -15,6 +15,7 @@
 
 # %%
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -102,3 +103,7 @@ mixed = metrics.perplexity(both, params, test, start=eos).perplexity
 print(f"half of each: perplexity {mixed:.1f}")
 ids = decoding.generate(lm, Params((), (), trained), [eos], jax.random.key(1), length=40)
 print(" ".join(symbols[i] for i in ids) if symbols else ids)
+
+# %%
+if "__file__" in globals():  # run as a script: what a notebook shows goes into files
+    print(*plot.save_figures(Path("out/notebooks") / Path(__file__).stem), sep="\n")
