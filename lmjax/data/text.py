@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
+
+from lmjax.data.files import open_text
 
 __all__ = [
     "EOS",
@@ -42,7 +43,7 @@ def read_lines(path, digest=None) -> Iterator[str]:
     Raises:
         ValueError: a line is not UTF-8; file, line and byte are named.
     """
-    with Path(path).open("rb") as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, 1):
             if digest is not None:
                 digest.update(line)
