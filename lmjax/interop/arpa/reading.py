@@ -122,6 +122,8 @@ def _parse(reader: _Reader) -> tuple[NGram, Vocabulary]:
         keys.append(key)
         line = _after(reader, k, size)
     reader.expect(line, "\\end\\")
+    for _ in reader.lines:  # what is compressed has its checksum at the very end
+        pass
     vocab = Vocabulary(symbols)
     return index(Estimate(tuple(entries), vocab.eos)), vocab
 

@@ -14,7 +14,7 @@ def quantise(model: NGram) -> NGram:
     """Return the model with every log-probability and backoff weight in 8 bits.
 
     The unigrams keep theirs. The values of each length are cut by rank into 255 equal bins, each of
-    which becomes its mean; 0 stays 0.
+    which becomes its mean; 0 stays 0, and where there is -inf it has the last bin for itself.
 
     >>> from lmjax.models.ngram import count, index, mle
     >>> model = quantise(index(mle(count([1, 2, 0, 1, 3, 0], 2, size=4, eos=0))))
@@ -36,10 +36,11 @@ def _binned(values):
     values = np.asarray(values)
     if not len(values):
         return ()
-    order = np.flatnonzero(values)
+    none = values == -np.inf
+    order = np.flatnonzero((values != 0) & ~none)
     order = order[np.argsort(values[order])]
-    code = np.zeros(len(values), np.uint8)
-    code[order] = 1 + np.arange(len(order)) * 255 // len(order)
+    code = np.where(none, 255, 0).astype(np.uint8)
+    code[order] = 1 + np.arange(len(order)) * (255 - none.any()) // len(order)
     sizes = np.bincount(code, minlength=256)
     table = np.bincount(code, values, 256) / np.maximum(sizes, 1)
     return Quantised(jnp.asarray(code), jnp.asarray(table, jnp.float32))

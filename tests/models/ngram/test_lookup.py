@@ -149,6 +149,18 @@ def test_eight_bits_are_close_and_small():
     assert abs(total - 1) < 0.05
 
 
+@pytest.mark.parametrize("name", ["mkn", "mle"])
+def test_eight_bits_keep_what_is_impossible(name):
+    *shorter, longest = MODELS[name].levels
+    none = np.arange(len(longest.word)) % 100 == 0
+    longest = longest._replace(log10p=jnp.where(none, -jnp.inf, longest.log10p))
+    exact = MODELS[name]._replace(levels=(*shorter, longest))
+    p, rough = (np.exp(ng.log_prob(m, IDS)) for m in (exact, ng.quantise(exact)))
+    assert (p == 0).any()
+    np.testing.assert_array_equal(p == 0, rough == 0)
+    np.testing.assert_allclose(rough, p, rtol=0.1, atol=0.01)
+
+
 def test_samples_follow_the_distribution():
     params = Params((), (), MODEL)
     ids = decoding.generate(LM, params, [VOCAB.eos], jax.random.key(0), length=4000)
