@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,22 @@ from lmjax.cli.measuring import as_answer, read_corpus, sentence
 from lmjax.cli.terminal import Json, called, emit
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.data import Vocabulary, read_lines
+from lmjax.data.files import COMPRESSED
 from lmjax.interop.arpa import read_arpa, write_arpa
 from lmjax.models import LanguageModel, Params, ngram
 
 __all__ = ["COMMANDS"]
 
 Method = Literal["mkn", "kn", "katz", "add", "mle", "stupid"]
+ESTIMATORS: dict[str, Callable[..., ngram.Estimate]] = {
+    "mkn": ngram.modified_kneser_ney,
+    "kn": ngram.kneser_ney,
+    "katz": ngram.katz,
+    "add": ngram.add_delta,
+    "mle": ngram.mle,
+    "stupid": ngram.stupid_backoff,
+}
+FALLBACKS: dict[str, Any] = {"mkn": (0.5, 1.0, 1.5), "kn": 0.75, "katz": True}
 
 
 def fit(
@@ -42,7 +53,7 @@ def fit(
     """Estimate an n-gram model.
 
     Args:
-        out: File for the model; an ARPA file if it ends in .arpa or .arpa.gz.
+        out: File for the model; an ARPA file if it ends in .arpa, .arpa.gz, .bz2, .xz or .zst.
         corpus: Directory with train, valid and test text, or "stdlib" for Python's own English
             prose. Its vocabulary is closed, `<unk>` a word as any other.
         text: In place of a corpus, one text, taken as KenLM's lmplz does: `<unk>` is reserved for
@@ -52,7 +63,8 @@ def fit(
             backoff.
         prune: For mkn, drop n-grams seen no more often; a threshold for each length, the last for
             all longer ones.
-        discount_fallback: For mkn, use discounts 0.5, 1 and 1.5 where the text allows no estimate.
+        discount_fallback: Where the text allows no estimate of discounts, use 0.5, 1 and 1.5 (mkn),
+            0.75 (kn), or none (katz).
         skip_symbols: With --text, take `<s>`, `</s>` and `<unk>` in it for white space.
         delta: For add.
         level: word or char, with --corpus.
@@ -61,6 +73,11 @@ def fit(
         as_json: Print one JSON object.
     """
     begin = time.perf_counter()
+    if prune and method != "mkn":
+        raise ValueError(f"fit: --prune is one of the options of mkn, not of {method}")
+    if discount_fallback and method not in FALLBACKS:
+        raise ValueError(f"fit: --discount-fallback is for {', '.join(FALLBACKS)}, not {method}")
+    _make_way(out)
     if corpus is not None and text is None:
         read = read_corpus(corpus, level=level, min_count=min_count)
         ids, vocab, source = read.train, read.vocab, called(read)
@@ -71,32 +88,29 @@ def fit(
         lines = read_lines(text, digest)
         ids, vocab = ngram.read_text(lines, skip_symbols=skip_symbols, name=text)
         source = f"{text.name}:{digest.hexdigest()[:8]}"
-    if method != "mkn" and (prune or discount_fallback):
-        raise ValueError(f"fit: prune and discount_fallback are options of mkn, not of {method}")
     counts = ngram.count(ids, order, size=len(vocab), eos=vocab.eos)
+    options: dict[str, Any] = {"delta": delta} if method == "add" else {}
     if method == "mkn":
+        options["prune"] = prune
         keep = ngram.kept_words(counts, prune=prune)
         if corpus is not None and not keep.all():
             raise ValueError(
                 "prune: a corpus keeps all its words, so the first threshold must be 0; "
                 "see --min-count"
             )
-        fallback = (0.5, 1.0, 1.5) if discount_fallback else None
-        estimate = ngram.modified_kneser_ney(counts, prune=prune, fallback=fallback)
         symbols = tuple(s for s, kept in zip(vocab.symbols, keep, strict=True) if kept)
         vocab = Vocabulary(symbols, vocab.level)
-    else:
-        methods = {
-            "kn": ngram.kneser_ney,
-            "katz": ngram.katz,
-            "mle": ngram.mle,
-            "stupid": ngram.stupid_backoff,
-        }
-        estimate = ngram.add_delta(counts, delta) if method == "add" else methods[method](counts)
+    if discount_fallback:
+        options["fallback"] = FALLBACKS[method]
+    try:
+        estimate = ESTIMATORS[method](counts, **options)
+    except ngram.NoDiscounts as error:
+        raise ValueError(f"{error.problem}; rerun with --discount-fallback") from None
     model = ngram.index(estimate)
     model = ngram.quantise(model) if quantise else model
-    facts = {"method": method, "order": order, "prune": ",".join(map(str, prune)), "corpus": source}
-    signature = metrics.signature(**{name: value for name, value in facts.items() if value != ""})
+    facts = {"method": method, "order": order, **options, "corpus": source}
+    texts = {k: ",".join(map(str, v)) if isinstance(v, tuple) else v for k, v in facts.items()}
+    signature = metrics.signature(**{name: text for name, text in texts.items() if text != ""})
     if _is_arpa(out):
         write_arpa(out, model if quantise else estimate, vocab)
     else:
@@ -241,9 +255,10 @@ def arpa(file: Positional[Path], out: Path, as_json: Json = False) -> None:
 
     Args:
         file: The model, or an ARPA file.
-        out: An ARPA file if it ends in .arpa or .arpa.gz, else a model.
+        out: An ARPA file if it ends in .arpa, .arpa.gz, .bz2, .xz or .zst; else a model.
         as_json: Print one JSON object.
     """
+    _make_way(out)
     model, vocab, facts = _load(file)
     if _is_arpa(out):
         write_arpa(out, model, vocab)
@@ -268,7 +283,16 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def _is_arpa(path: Path) -> bool:
-    return path.name.endswith((".arpa", ".arpa.gz"))
+    return path.name.endswith((".arpa", *(f".arpa{ending}" for ending in COMPRESSED)))
+
+
+def _make_way(out: Path) -> None:
+    """Make the directory that is to hold a file; refuse what cannot be written, before the work."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_dir():
+        raise ValueError(f"out: {out} is a directory")
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise ValueError(f"out: {out} cannot be written")
 
 
 def _load(file: Path):

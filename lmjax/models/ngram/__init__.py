@@ -10,7 +10,7 @@ from lmjax.models.ngram.lookup import index, listing, log_prob, log_probs, match
 from lmjax.models.ngram.model import Entries, Estimate, Level, NGram, Quantised
 from lmjax.models.ngram.quantisation import quantise
 from lmjax.models.ngram.reports import Sparsity, Storage, sparsity, storage
-from lmjax.models.ngram.smoothing import add_delta, mle
+from lmjax.models.ngram.smoothing import NoDiscounts, add_delta, mle
 from lmjax.models.ngram.text import read_text
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Grams",
     "Level",
     "NGram",
+    "NoDiscounts",
     "Quantised",
     "Sparsity",
     "Storage",

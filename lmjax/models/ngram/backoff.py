@@ -6,12 +6,12 @@ import numpy as np
 
 from lmjax.models.ngram.counts import Counts, context_counts
 from lmjax.models.ngram.model import Estimate, listed
-from lmjax.models.ngram.smoothing import relative_frequencies
+from lmjax.models.ngram.smoothing import NoDiscounts, relative_frequencies
 
 __all__ = ["katz", "stupid_backoff"]
 
 
-def katz(counts: Counts, largest: int = 5) -> Estimate:
+def katz(counts: Counts, largest: int = 5, *, fallback: bool = False) -> Estimate:
     """Back off with Good-Turing discounts d_r for counts r up to `largest`.
 
         P(w | h) = d_r count(h w) / count(h)            if h w was seen r times
@@ -24,10 +24,17 @@ def katz(counts: Counts, largest: int = 5) -> Estimate:
     seen, which share n_1 / (N + n_1) of N tokens. A context whose counts all exceed `largest` would
     leave nothing for other words: it counts one occurrence more.
 
-    Raises:
-        ValueError: the text is too small for the discounts of some length.
+    Args:
+        counts: the n-grams of a text.
+        largest: K, from 1.
+        fallback: where the text is too small, do as SRILM: for each length lower K until some
+            n-gram was seen K + 1 times, and leave counts alone whose d_r is still not in (0, 1].
 
-    References: Katz (1987); Chen and Goodman (1999), section 2.4.
+    Raises:
+        NoDiscounts: the text is too small for the discounts of some length, and there is no
+            fallback.
+
+    References: Katz (1987); Chen and Goodman (1999), section 2.4; Stolcke (2002).
     """
     if largest < 1:
         raise ValueError(f"largest: at least 1, got {largest}")
@@ -38,7 +45,7 @@ def katz(counts: Counts, largest: int = 5) -> Estimate:
         contexts = len(p)
         followed = np.bincount(grams.context, minlength=contexts)
         total = context_counts(counts, k - 1).astype(float)
-        discounted = grams.seen * _good_turing(grams.seen, k, largest)
+        discounted = grams.seen * _good_turing(grams.seen, k, largest, fallback)
         total += np.bincount(grams.context, discounted, contexts) >= total  # nothing left
         longer = discounted / total[grams.context]
         left = 1 - np.bincount(grams.context, longer, contexts)
@@ -59,20 +66,23 @@ def _unigrams(count) -> np.ndarray:
     return np.where(count > 0, count, mass / max(never, 1)) / (seen.sum() + mass)
 
 
-def _good_turing(count, k, largest) -> np.ndarray:
+def _good_turing(count, k, largest, fallback) -> np.ndarray:
     """Return the factor d_r by which each k-gram's count r is discounted."""
     n = np.bincount(np.minimum(count, largest + 2), minlength=largest + 3)
+    while fallback and largest and not (n[1] and n[largest + 1]):
+        largest -= 1
     r = np.arange(1, largest + 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         a = (largest + 1) * n[largest + 1] / n[1]
         rate = ((r + 1) * n[2 : largest + 2] / (r * n[1 : largest + 1]) - a) / (1 - a)
-    if not np.all((rate > 0) & (rate <= 1)):
-        raise ValueError(
-            f"katz: no Good-Turing discounts for {k}-grams, "
-            f"of which {n[1 : largest + 2].tolist()} were seen 1 to {largest + 1} times: "
-            f"the text is too small, or lower largest={largest}"
+    usable = (rate > 0) & (rate <= 1)
+    if not fallback and not usable.all():
+        raise NoDiscounts(
+            f"no Good-Turing discounts for {k}-grams, "
+            f"of which {n[1 : largest + 2].tolist()} were seen 1 to {largest + 1} times"
         )
-    return np.append(rate, 1)[np.minimum(count, largest + 1) - 1]
+    rate = np.append(np.where(usable, rate, 1), 1)
+    return rate[np.minimum(count, largest + 1) - 1]
 
 
 def stupid_backoff(counts: Counts, alpha: float = 0.4) -> Estimate:

@@ -9,13 +9,16 @@ import numpy as np
 
 from lmjax.models.ngram.counts import Counts
 from lmjax.models.ngram.model import Estimate, listed
+from lmjax.models.ngram.smoothing import NoDiscounts
 
 __all__ = ["discounts", "kept_words", "kneser_ney", "modified_kneser_ney"]
 
 f32 = np.float32
 
 
-def kneser_ney(counts: Counts, *, discount: float | None = None) -> Estimate:
+def kneser_ney(
+    counts: Counts, *, discount: float | None = None, fallback: float | None = None
+) -> Estimate:
     """Estimate by interpolated Kneser-Ney with one discount a length.
 
         P(w | h) = max(a(h w) - D, 0) / sum_v a(h v) + gamma(h) P(w | h without its first word)
@@ -28,23 +31,28 @@ def kneser_ney(counts: Counts, *, discount: float | None = None) -> Estimate:
     Args:
         counts: the n-grams of a text.
         discount: D for every length in place of the estimate, in [0, 1].
+        fallback: D for a length on which the text allows no estimate, in [0, 1]; 0.75 is what
+            Church and Gale found on held-out text.
 
     Raises:
-        ValueError: the discount is out of range, or the text holds no n-gram of count 1 or none of
-            count 2.
+        ValueError: a discount is out of range.
+        NoDiscounts: the text holds no n-gram of count 1 or none of count 2, and there is no
+            fallback.
 
-    References: Kneser and Ney (1995); Chen and Goodman (1999), section 4.1.
+    References: Kneser and Ney (1995); Chen and Goodman (1999), section 4.1; Church and Gale (1991).
     """
-    if discount is not None and not 0 <= discount <= 1:
-        raise ValueError(f"discount: in [0, 1], got {discount}")
+    for name, d in (("discount", discount), ("fallback", fallback)):
+        if d is not None and not 0 <= d <= 1:
+            raise ValueError(f"{name}: in [0, 1], got {d}")
     table = []
     for k, n in enumerate(_counts_of_counts(counts), 1):
-        if discount is None and not (n[1] and n[2]):
-            raise ValueError(
-                f"kneser_ney: {n[1]} and {n[2]} {k}-grams of count 1 and 2: "
-                "no discount follows; give one"
+        d = discount
+        if d is None:
+            d = n[1] / (n[1] + 2 * n[2]) if n[1] and n[2] else fallback
+        if d is None:
+            raise NoDiscounts(
+                f"no Kneser-Ney discount for {k}-grams, of which {n[1:3].tolist()} have count 1, 2"
             )
-        d = n[1] / (n[1] + 2 * n[2]) if discount is None else discount
         table.append([0, d, d, d])
     return _interpolated(counts, np.array(table, f32))
 
@@ -71,7 +79,8 @@ def modified_kneser_ney(
         counts: the n-grams of a text.
         prune: n-grams of length k seen no more often than `prune[k - 1]` are dropped; the last
             threshold holds for all longer ones.
-        fallback: D_1, D_2, D_3+ for a length on which the text allows no estimate.
+        fallback: D_1, D_2, D_3+ for a length on which the text allows no estimate; lmplz takes 0.5,
+            1 and 1.5.
         words: bool `[V]`, words to keep; n-grams with others are dropped (see `kept_words`).
         vocab_pad: the uniform distribution is over this many words if there are fewer.
         interpolate_unigrams: if false, words never seen share what the unigrams' discounts free.
@@ -80,8 +89,8 @@ def modified_kneser_ney(
         A model over the words kept, renumbered if some were dropped.
 
     Raises:
-        ValueError: an option is out of range, or a discount cannot be estimated and there is no
-            fallback.
+        ValueError: an option is out of range.
+        NoDiscounts: a discount cannot be estimated and there is no fallback.
 
     References: Chen and Goodman (1999); Heafield, Pouzyrevsky, Clark and Koehn (2013).
     """
@@ -101,7 +110,7 @@ def discounts(counts: Counts, *, fallback: tuple[float, float, float] | None = N
         D_j = j - (j + 1) Y n_{j+1} / n_j,   Y = n_1 / (n_1 + 2 n_2)
 
     Raises:
-        ValueError: some n_j is 0 or some D_j is not in [0, j], and there is no fallback.
+        NoDiscounts: some n_j is 0 or some D_j is not in [0, j], and there is no fallback.
 
     References: Chen and Goodman (1999), equation 26.
     """
@@ -116,10 +125,9 @@ def discounts(counts: Counts, *, fallback: tuple[float, float, float] | None = N
                 table[k - 1, 1:] = d
                 continue
         if fallback is None:
-            raise ValueError(
+            raise NoDiscounts(
                 f"no Kneser-Ney discounts for {k}-grams, "
-                f"of which {n[1:].tolist()} have count 1, 2, 3, 4: "
-                "the text is too small or artificial; give a fallback, e.g. (0.5, 1, 1.5)"
+                f"of which {n[1:].tolist()} have count 1, 2, 3, 4"
             )
         table[k - 1, 1:] = fallback
     return table

@@ -7,7 +7,15 @@ import numpy as np
 from lmjax.models.ngram.counts import Counts, context_counts
 from lmjax.models.ngram.model import Estimate, listed
 
-__all__ = ["add_delta", "mle", "relative_frequencies"]
+__all__ = ["NoDiscounts", "add_delta", "mle", "relative_frequencies"]
+
+
+class NoDiscounts(ValueError):
+    """A text is too small or artificial for discounts to be estimated on it."""
+
+    def __init__(self, problem: str):
+        self.problem = f"{problem}: the text is too small or artificial"
+        super().__init__(f"{self.problem}; give `fallback`")
 
 
 def mle(counts: Counts) -> Estimate:

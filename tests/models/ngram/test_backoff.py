@@ -42,3 +42,27 @@ def test_katz_leaves_large_counts_and_discounts_small_ones():
         if min(followers) <= 2:
             p = np.exp(ng.log_probs(model, np.array([h], np.int32)))[w - 1]
             assert p == pytest.approx(rate.get(c, 1) * c / sum(followers), rel=1e-5)
+
+
+def sentences_of_one_word(*seen):
+    """Counts up to bigrams of a text whose words are each a sentence, seen so often."""
+    ids = [token for word, times in enumerate(seen, 1) for token in times * [word, 0]]
+    return ng.count(ids, 2, size=len(seen) + 2, eos=0)
+
+
+def test_katz_falls_back_on_smaller_counts():
+    counts = sentences_of_one_word(*10 * [1], *4 * [2], 3)
+    with pytest.raises(ng.NoDiscounts, match="2-grams"):
+        ng.katz(counts)
+    for entries, lower in zip(
+        ng.katz(counts, fallback=True).entries, ng.katz(counts, largest=2).entries, strict=True
+    ):
+        np.testing.assert_array_equal(entries.log10p, lower.log10p)
+
+
+def test_katz_falls_back_on_the_counts_themselves():
+    counts = sentences_of_one_word(2, 2, 2)
+    with pytest.raises(ng.NoDiscounts, match="2-grams"):
+        ng.katz(counts)
+    p = np.exp(ng.log_probs(ng.index(ng.katz(counts, fallback=True)), np.array([0], np.int32)))
+    np.testing.assert_allclose(p[1:4], 2 / 7, rtol=1e-6)  # one more than 6: the rest is for others

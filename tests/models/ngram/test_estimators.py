@@ -29,6 +29,43 @@ def test_probabilities_sum_to_one(name):
     np.testing.assert_allclose(total, 1, atol=2e-6)
 
 
+WITH_FALLBACK = {
+    "katz": lambda counts: ng.katz(counts, fallback=True),
+    "kneser_ney": lambda counts: ng.kneser_ney(counts, fallback=0.75),
+    "modified_kneser_ney": lambda counts: ng.modified_kneser_ney(counts, fallback=FALLBACK),
+}
+
+
+@pytest.mark.parametrize("sentence", [[1, 2, 0], [1, 1, 1, 1, 0, 1, 0, 0], [0], 9 * [3, 2, 0]])
+@pytest.mark.parametrize("name", WITH_FALLBACK)
+def test_a_fallback_gives_a_distribution_on_any_text(name, sentence):
+    counts = ng.count(sentence, 3, size=5, eos=0)
+    model = ng.index(WITH_FALLBACK[name](counts))
+    p = np.exp(ng.log_probs(model, np.array([*product(range(5), repeat=2)], np.int32)))
+    np.testing.assert_allclose(np.asarray(p, float).sum(-1), 1, atol=2e-6)
+    assert (p > 0).all()
+
+
+@pytest.mark.parametrize("name", ["katz", "kneser_ney", "modified_kneser_ney"])
+def test_a_fallback_changes_nothing_where_there_is_an_estimate(name):
+    counts = count("story", 3)[0]
+    for estimate, other in zip(
+        METHODS[name](counts).entries,
+        (ng.katz(counts, 2, fallback=True) if name == "katz" else WITH_FALLBACK[name](counts))[0],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(estimate.log10p, other.log10p)
+        np.testing.assert_array_equal(estimate.log10b, other.log10b)
+
+
+@pytest.mark.parametrize("name", ["katz", "kneser_ney", "modified_kneser_ney"])
+def test_without_discounts_a_fallback_is_named(name):
+    estimate = {"katz": ng.katz}.get(name, METHODS[name])
+    with pytest.raises(ng.NoDiscounts, match=r"artificial; give `fallback`") as caught:
+        estimate(count("tiny", 3)[0])
+    assert "fallback" not in caught.value.problem
+
+
 @pytest.mark.parametrize("order", [1, 3])
 @pytest.mark.parametrize("name", METHODS)
 def test_a_closed_vocabulary_sums_to_one(name, order):
@@ -74,6 +111,7 @@ def test_edges_are_right_or_refused():
         (lambda c: ng.add_delta(c, 0), "delta: above 0"),
         (lambda c: ng.stupid_backoff(c, 2), "alpha"),
         (lambda c: ng.kneser_ney(c, discount=2), "discount"),
+        (lambda c: ng.kneser_ney(c, fallback=-1), "fallback"),
         (lambda c: ng.read_text(["a <unk> b"]), "line 1 holds the reserved symbol <unk>"),
         (lambda c: ng.read_text(["", ""]), "no words in 2 lines"),
     ],
