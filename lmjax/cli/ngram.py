@@ -153,22 +153,15 @@ def evaluate_model(
     ids = getattr(read, split)
     logp = np.asarray(ngram.log_prob(model, ids), float)
     known = ids != vocab.unk
-    nll = -float(logp.mean())
     signature = metrics.signature(
         model=facts.get("signature", f"{file.name}:{_digest(file)[:8]}"),
         corpus=called(read),
         split=split,
         tokens=len(ids),
     )
-    result = metrics.Perplexity(
-        perplexity=float(np.exp(nll)),
-        nll=nll,
-        tokens=len(ids),
-        oov=int((~known).sum()),
-        perplexity_without_oov=float(np.exp(-logp[known].mean())),
-        seconds=time.perf_counter() - begin,
-        signature=signature,
-    )
+    sums = [(-logp.sum(), -logp[known].sum())]
+    seconds = time.perf_counter() - begin
+    result = metrics.summed(sums, len(ids), int((~known).sum()), seconds, signature)
     impossible = int((~np.isfinite(logp)).sum())
     text = sentence(result, split)
     if impossible:

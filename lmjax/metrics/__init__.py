@@ -1,7 +1,14 @@
 """Metrics: exact perplexity, and the signature that reproduces a number."""
 
 from lmjax.metrics.dynamic import dynamic_perplexity
-from lmjax.metrics.perplexity import Perplexity, perplexity, unigram_perplexity
+from lmjax.metrics.perplexity import Perplexity, perplexity, summed, unigram_perplexity
 from lmjax.metrics.signature import signature
 
-__all__ = ["Perplexity", "dynamic_perplexity", "perplexity", "signature", "unigram_perplexity"]
+__all__ = [
+    "Perplexity",
+    "dynamic_perplexity",
+    "perplexity",
+    "signature",
+    "summed",
+    "unigram_perplexity",
+]

@@ -148,7 +148,7 @@ def test_characters_work_as_well(corpus, tmp_path, answer):
             ("fit", "--text", "ENDS", "--out", "x"),
             "ends.txt: line 2 holds the reserved symbol </s>",
         ),
-        (("complete", "MODEL", "the", "--count", "0"), "count must be at least 1"),
+        (("complete", "MODEL", "the", "--count", "0"), "count: must be at least 1"),
     ],
 )
 def test_refusals_are_one_line(args, message, corpus, model, tmp_path):
