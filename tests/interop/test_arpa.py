@@ -95,6 +95,7 @@ SECOND = LINES.index("\\2-grams:") + 2
         (edit(FIRST - 1, "1-grams"), f"line {FIRST - 1}: expected .1-grams:, got 1-grams"),
         (edit(FIRST + 3, "-1\tthe\tx"), f"line {FIRST + 3}: not a finite number: x"),
         (edit(FIRST + 3, "nan\tthe\t0"), f"line {FIRST + 3}: not a finite number: nan"),
+        (edit(FIRST + 3, "-1_0\tthe\t0"), f"line {FIRST + 3}: not a finite number: -1_0"),
         (edit(FIRST + 3, "-1\tthe\t-inf"), f"line {FIRST + 3}: not a finite number: -inf"),
         (edit(FIRST + 3, "-1\tthe\tnan"), f"line {FIRST + 3}: not a finite number: nan"),
         (edit(FIRST + 3, "-1\tthe\t-1e50"), f"line {FIRST + 3}: not a finite number: -1e50"),
@@ -138,6 +139,8 @@ def test_unknown_words_are_added_as_in_kenlm(tmp_path):
     model, vocab = read_arpa(tmp_path / "x.arpa")
     assert vocab.symbols[-1] == "<unk>"
     assert model.levels[0].log10p[-1] == -100
+    with pytest.raises(ValueError, match="<unk> is not among the unigrams"):
+        read(tmp_path, text.replace("<s> the", "<s> <unk>", 1))
 
 
 FOX = """\\data\\

@@ -154,6 +154,8 @@ def _rows(reader, k, size):
 def _numbers(reader, row, column, least):
     """Return float32 numbers from `least` on that are below infinity."""
     try:
+        if b"_" in b"".join(column):  # which Python takes
+            raise ValueError
         with np.errstate(over="ignore"):
             numbers = np.array([*map(float, column)]).astype(np.float32)
         bad = ~((numbers >= least) & (numbers < np.inf))
@@ -170,7 +172,7 @@ def _is_number(field) -> bool:
         float(field)
     except ValueError:
         return False
-    return True
+    return b"_" not in field
 
 
 def _after(reader: _Reader, k, size) -> bytes:
@@ -196,16 +198,16 @@ def _unigrams(reader, size, known):
         words += block
         values.append(np.array(numbers))
     symbols = _symbols(reader, words)
-    if UNK not in symbols:
+    spellings = (UNK.encode(), UNK_IN_CAPITALS.encode()) if UNK in symbols else ()
+    if not spellings:
         symbols.append(UNK)
-        words.append(UNK.encode())
         values.append(np.array([[-100], [0]], np.float32))
     order = [symbols.index(BOS), *(i for i, symbol in enumerate(symbols) if symbol != BOS)]
     if symbols.count(UNK) > 1:
         order.remove(symbols.index(UNK))
     row = {symbols[i]: place for place, i in enumerate(order)}
-    known |= {word: row[symbol] for word, symbol in zip(words, symbols, strict=True)}
-    known |= dict.fromkeys((UNK.encode(), UNK_IN_CAPITALS.encode()), row[UNK])
+    known |= {word: row[symbol] for word, symbol in zip(words, symbols, strict=False)}
+    known |= dict.fromkeys(spellings, row[UNK])
     log10p, log10b = np.concatenate(values, 1)[:, order]
     grams = np.arange(len(order), dtype=np.int32)[:, None]
     return (*row,)[1:], grams, log10p, log10b
