@@ -154,7 +154,7 @@ def evaluate_model(
     logp = np.asarray(ngram.log_prob(model, ids), float)
     known = ids != vocab.unk
     signature = metrics.signature(
-        model=facts.get("signature", f"{file.name}:{_digest(file)[:8]}"),
+        model=facts["signature"],
         corpus=called(read),
         split=split,
         tokens=len(ids),
@@ -234,7 +234,7 @@ def report(
             ("unseen contexts", unseen.unseen_context),
         ):
             columns.append((title, [f"{share:.1%}" for share in shares]))
-    answer["signature"] = facts.get("signature", metrics.signature(model=file.name))
+    answer["signature"] = metrics.signature(model=facts["signature"])
     lines = ["  ".join([" n", *(title.rjust(15) for title, _ in columns)])]
     lines += [
         "  ".join([f"{k + 1:2}", *(cells[k].rjust(15) for _, cells in columns)])
@@ -260,7 +260,7 @@ def arpa(file: Positional[Path], out: Path, as_json: Json = False) -> None:
     answer = {
         "ngrams": ngram.storage(model).ngrams,
         "out": str(out),
-        "signature": metrics.signature(model=file.name),
+        "signature": metrics.signature(model=facts["signature"]),
     }
     emit(answer, as_json, str(out))
 
@@ -289,10 +289,19 @@ def _make_way(out: Path) -> None:
 
 
 def _load(file: Path):
-    """Return `(model, vocab, facts)` of a file, which its first bytes tell to be ours or ARPA's."""
-    with file.open("rb") as stream:
-        ours = stream.read(9)[8:] == b"{"
-    return ngram.load(file) if ours else (*read_arpa(file), {})
+    """Return `(model, vocab, facts)` of a file, which its first bytes tell to be ours or ARPA's.
+
+    The facts hold a signature. A pipe is an ARPA file: it cannot be read again.
+    """
+    if file.is_file():
+        with file.open("rb") as stream:
+            ours = stream.read(9)[8:] == b"{"
+        if ours:
+            model, vocab, facts = ngram.load(file)
+            return model, vocab, {"signature": f"{file.name}:{_digest(file)[:8]}", **facts}
+    digest = hashlib.sha256()
+    model, vocab = read_arpa(file, digest)
+    return model, vocab, {"signature": f"{file.name}:{digest.hexdigest()[:8]}"}
 
 
 def _language_model(model, vocab) -> tuple[LanguageModel, Params]:

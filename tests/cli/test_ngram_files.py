@@ -2,8 +2,11 @@
 
 import bz2
 import gzip
+import hashlib
 import json
 import lzma
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -95,6 +98,28 @@ def test_the_unknown_word_in_capitals_serves_every_command(corpus, answer):
     answer("arpa", corpus / "m.arpa", "--out", corpus / "back.arpa.xz")
     again = answer("eval", corpus / "back.arpa.xz", "--corpus", corpus)
     assert again["perplexity"] == result["perplexity"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_model_may_come_through_a_pipe(pack, corpus, answer):
+    os.mkfifo(corpus / "pipe")
+    data = pack(ARPA.encode())
+    writer = threading.Thread(target=(corpus / "pipe").write_bytes, args=[data], daemon=True)
+    writer.start()
+    result = answer("eval", corpus / "pipe", "--corpus", corpus)
+    writer.join()
+    assert (result["perplexity"], result["tokens"]) == (RIGHT, 10)
+    assert f"model:pipe:{hashlib.sha256(ARPA.encode()).hexdigest()[:8]}|" in result["signature"]
+
+
+def test_a_model_made_of_an_arpa_file_keeps_its_signature(corpus, answer):
+    (corpus / "m.arpa").write_text(ARPA, "utf-8")
+    answer("arpa", corpus / "m.arpa", "--out", corpus / "m")
+    signatures = {
+        answer("eval", corpus / name, "--corpus", corpus)["signature"] for name in ("m.arpa", "m")
+    }
+    assert len(signatures) == 1
 
 
 def test_an_impossible_unknown_word_is_counted(corpus, answer):

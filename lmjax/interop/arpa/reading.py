@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from itertools import islice
 from typing import NoReturn
@@ -27,13 +28,17 @@ OTHERS = [  # how files begin that are no ARPA files, and what to do with them
 ]
 
 
-def read_arpa(path) -> tuple[NGram, Vocabulary]:
+def read_arpa(path, digest=None) -> tuple[NGram, Vocabulary]:
     r"""Read an ARPA file, as it is or compressed with gzip, bzip2, xz or Zstandard.
 
     `</s>` becomes `<eos>`, and `<UNK>` is `<unk>`. If the unigrams hold both, the last of them
     counts, and without either there is one of log10 probability -100, as in KenLM. Text before
     `\data\`, blank lines and n-grams in which `<s>` is not first are skipped: no text asks for
     these.
+
+    Args:
+        path: the file; it is read once, so it can be a pipe.
+        digest: a `hashlib` object to update with the bytes that are read, unpacked.
 
     Raises:
         ValueError: the file is malformed, or holds the word `<eos>`; the line is named.
@@ -43,14 +48,14 @@ def read_arpa(path) -> tuple[NGram, Vocabulary]:
         for begin, what in OTHERS:
             if re.match(begin, head):
                 raise ValueError(f"{path}: {what}")
-        return _parse(_Reader(path, file))
+        return _parse(_Reader(path, file, digest or hashlib.sha256()))
 
 
 class _Reader:
     """Lines of a file that are not blank, and the number of the last one taken."""
 
-    def __init__(self, path, file):
-        self.path, self.lines, self.number = path, iter(file), 0
+    def __init__(self, path, file, digest):
+        self.path, self.file, self.digest, self.number = path, file, digest, 0
         self.section()
 
     def section(self) -> None:
@@ -61,7 +66,8 @@ class _Reader:
     def line(self) -> bytes:
         """Return the next line, `b""` at the end."""
         while True:
-            line = next(self.lines, b"")
+            line = self.file.readline()
+            self.digest.update(line)
             self.number += 1
             if self.number == 1:
                 line = line.removeprefix(BOM)
@@ -71,7 +77,8 @@ class _Reader:
     def take(self, count: int) -> list[list[bytes]]:
         """Return the fields of the next `count` lines, or of those that are left."""
         rows: list[list[bytes]] = []
-        while len(rows) < count and (lines := list(islice(self.lines, count - len(rows)))):
+        while len(rows) < count and (lines := list(islice(self.file, count - len(rows)))):
+            self.digest.update(b"".join(lines))
             found = [_FIELD.findall(line) for line in lines]
             if not all(found):
                 self.blank += [i for i, fields in enumerate(found, self.number + 1) if not fields]
@@ -122,7 +129,7 @@ def _parse(reader: _Reader) -> tuple[NGram, Vocabulary]:
         keys.append(key)
         line = _after(reader, k, size)
     reader.expect(line, "\\end\\")
-    for _ in reader.lines:  # what is compressed has its checksum at the very end
+    while reader.line():  # what is compressed has its checksum at the very end
         pass
     vocab = Vocabulary(symbols)
     return index(Estimate(tuple(entries), vocab.eos)), vocab
