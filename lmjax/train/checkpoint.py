@@ -36,7 +36,8 @@ def load(path, like):
     Raises:
         ValueError: the file is damaged, or names, shapes or dtypes are not those of `like`.
     """
-    tree, wanted = jax.tree.structure(like), _named(like)
+    leaves, tree = jax.tree.flatten(like)
+    wanted = _named(like)
     with _open(path) as (file, meta):
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     describe = lambda x: f"{x.dtype}{list(x.shape)}"
@@ -44,7 +45,13 @@ def load(path, like):
         want, got = (describe(d[name]) if name in d else "nothing" for d in (wanted, arrays))
         if want != got:
             raise ValueError(f"{path}: {name} should be {want}, the file holds {got}")
-    return jax.tree.unflatten(tree, [arrays[name] for name in wanted]), meta
+    read = [
+        jax.random.wrap_key_data(arrays[name], impl=jax.random.key_impl(x))
+        if _is_key(x)
+        else arrays[name]
+        for name, x in zip(wanted, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(tree, read), meta
 
 
 def read_meta(path) -> dict:
@@ -66,13 +73,23 @@ def write(path, data: bytes) -> None:
     """Write a file whole or not at all: a crash leaves the old one."""
     path = Path(path)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with fresh.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    try:
+        with fresh.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:  # a full disk names no file
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _named(tree) -> dict:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    name = lambda path: jax.tree_util.keystr(path, simple=True, separator=".")
+    return {name(path): jax.random.key_data(x) if _is_key(x) else x for path, x in leaves}
+
+
+def _is_key(leaf) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
