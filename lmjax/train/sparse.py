@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from lmjax.ids import is_word
 from lmjax.models import Params
@@ -43,20 +44,38 @@ class Rows:
 def used(parts: Params, tree):
     """Return the distinct ids of the rows used of each leaf, `...` for all of them.
 
-    Where the optimiser keeps something for each parameter it does so in a `Params`. Ids are filled
+    Where the optimiser keeps something for each parameter it does so in a `Params`. Where that has
+    not the parameters' shapes, or gathers gradients over steps, all rows are used. Ids are filled
     up to a fixed number with one that no table has.
 
     Args:
         parts: ids, repeated as they may be, for each part of a model; see `models.rows`.
-        tree: any pytree with `Params` in it.
+        tree: the parameters and the optimiser's state.
     """
+    if not _by_row(*tree):
+        parts = Params(..., ..., ...)
     distinct = jax.tree.map(
         lambda i: i if i is ... else jnp.unique(i, size=i.size, fill_value=jnp.iinfo(i.dtype).max),
         parts,
     )
-    of_model = lambda node: isinstance(node, Params)
     return jax.tree.map(
-        lambda x: jax.tree.broadcast(distinct, x) if of_model(x) else ..., tree, is_leaf=of_model
+        lambda x: jax.tree.broadcast(distinct, x) if _of_model(x) else ..., tree, is_leaf=_of_model
+    )
+
+
+def _of_model(node) -> bool:
+    return isinstance(node, Params)
+
+
+def _by_row(params: Params, opt) -> bool:
+    """Whether each row of a table can be trained alone."""
+    named = jax.tree_util.tree_leaves_with_path
+    shape = {path: x.shape for path, x in named(params)}
+    gathers = lambda node: isinstance(node, optax.MultiStepsState)
+    return not any(map(gathers, jax.tree.leaves(opt, is_leaf=gathers))) and all(
+        x.shape == shape.get(path)
+        for node in filter(_of_model, jax.tree.leaves(opt, is_leaf=_of_model))
+        for path, x in named(node)
     )
 
 

@@ -13,6 +13,7 @@ from lmjax.analysis import clip_by_global_norm
 from lmjax.checks import check_above_zero, whole
 from lmjax.data import Batch
 from lmjax.models import LanguageModel, loss, rows
+from lmjax.train import plateau
 from lmjax.train.sparse import Rows, put, take, used
 from lmjax.tree import where
 
@@ -23,7 +24,7 @@ class TrainState(NamedTuple):
     """All that training carries from one step to the next."""
 
     params: Any
-    opt: Any  # state of the optax transformation; `opt[0]` is the `ClipState`
+    opt: Any  # state of the optax transformation
     carry: Any  # state of the cell after the last batch
     key: jax.Array  # raw key data, folded with the step for each step's randomness
     step: jax.Array  # []
@@ -70,11 +71,14 @@ def optimizer(
 # one program in place of forty
 @partial(jax.jit, static_argnames=("lm", "transform", "batch_size"))
 def init_state(
-    lm: LanguageModel, transform: optax.GradientTransformation, key, batch_size: int
+    lm: LanguageModel, transform: optax.GradientTransformation, key, batch_size: int, params=None
 ) -> TrainState:
-    """Return the state before the first step: fresh parameters, a cell that has read nothing."""
+    """Return the state before the first step: a cell that has read nothing, fresh parameters.
+
+    With `params` it is a copy of these: `step` donates its own.
+    """
     k_train = jax.random.fold_in(key, 1)
-    params = init_params(lm, key)
+    params = init_params(lm, key) if params is None else jax.tree.map(jnp.copy, params)
     state = TrainState(
         params, transform.init(params), None, jax.random.key_data(k_train), jnp.zeros((), jnp.int32)
     )
@@ -108,11 +112,15 @@ def step(
     else the model meets its initial state only at the few places where the sequences begin, and may
     learn to depend on what those made of it.
 
+    The transformation is any of optax. One that asks for it gets the batch's loss as `value`, with
+    `grad` and `value_fn`; for `optax.contrib.reduce_on_plateau` see `fit`.
+
     With a head that has `rows` only the rows of the embedding and of the head that the batch reads
     are touched, and so is the transformation's state: a word that does not occur keeps its moments
     and moves again when it does (PyTorch's SparseAdam does the same), and the cost does not grow
-    with V. Plain SGD's is the step on all rows; gradients gathered over steps (`optax.MultiSteps`)
-    need them all, which `lm.head._replace(rows=None)` gives.
+    with V. Plain SGD's is the step on all rows. A transformation that gathers gradients over steps
+    (`optax.MultiSteps`), or whose state has no row for each of a parameter's, takes them all; so
+    does every one with `lm.head._replace(rows=None)`.
     """
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     k_reset, k_loss = jax.random.split(key)
@@ -131,7 +139,11 @@ def step(
         return jnp.where(batch.mask, losses, 0).sum() / batch.mask.sum(), final
 
     (value, final), gradient = jax.value_and_grad(mean_loss, has_aux=True)(params)
-    updates, opt = transform.update(gradient, opt, params)
-    params, opt = put(whole, ids, (optax.apply_updates(params, updates), opt))
-    metrics = Metrics(value, optax.tree.get(opt, "norm"))
+    extra = {"value": value, "grad": gradient, "value_fn": lambda params: mean_loss(params)[0]}
+    update = optax.with_extra_args_support(transform).update
+    updates, new = update(gradient, plateau.frozen(opt), params, **extra)
+    new = optax.apply_updates(params, updates), plateau.keep(opt, new)
+    watch = clip_by_global_norm(jnp.inf)  # the compiler finds its norm in that of a clip
+    metrics = Metrics(value, watch.update(gradient, watch.init(gradient))[1].norm)
+    params, opt = put(whole, ids, new)
     return TrainState(params, opt, final, state.key, state.step + 1), metrics
