@@ -1,19 +1,15 @@
 """Training: one step, the loop around it, its memory, checkpoints, runs on disk."""
 
-from lmjax.train.loop import (
-    History,
-    Progress,
-    Run,
-    fit,
-    learning_curve,
-    load_history,
-    steps_per_epoch,
-)
+from lmjax.train.course import BEST, LAST, Progress, load_history
+from lmjax.train.history import History, learning_curve
+from lmjax.train.loop import Run, fit, steps_per_epoch
 from lmjax.train.memory import keep_memory
 from lmjax.train.run import Model, Trained, build, check_same, describe, load_run
 from lmjax.train.step import Metrics, TrainState, init_params, init_state, optimizer, step
 
 __all__ = [
+    "BEST",
+    "LAST",
     "History",
     "Metrics",
     "Model",

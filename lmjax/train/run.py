@@ -16,7 +16,7 @@ from lmjax.data import Vocabulary
 from lmjax.heads import HEADS
 from lmjax.models import Dropout, LanguageModel, recurrent
 from lmjax.train import checkpoint
-from lmjax.train.loop import BEST
+from lmjax.train.course import BEST
 
 __all__ = ["Model", "Trained", "build", "check_same", "describe", "load_run"]
 
