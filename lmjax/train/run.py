@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Collection
+import os
+import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
+from lmjax.cell import Cell
 from lmjax.cells import CELLS, stack
 from lmjax.checks import check_positive
 from lmjax.data import Vocabulary
@@ -26,7 +30,9 @@ class Model:
     """The shape of a recurrent language model."""
 
     cell: str = "lstm"
-    """Kind of cell, a name in `lmjax.cells.CELLS`: rnn, irnn, lstm, gru, mingru, ..."""
+    """Kind of cell, a name in `lmjax.cells.CELLS`: rnn, irnn, lstm, gru, mingru, ... One of your
+    own is module:function, which takes the input's size and the hidden size and returns a `Cell`;
+    the module may lie in the working directory."""
     hidden: int = 256
     """Size of the hidden vector."""
     embedding: int | None = None
@@ -63,36 +69,77 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
     True
 
     Raises:
-        ValueError: the cell or the head is unknown, a size is not positive, a rate is not in
-            [0, 1), or `tied` does not fit the sizes.
+        ValueError: the cell or the head is unknown, a cell's module or function is not there or
+            makes no `Cell`, a size is not positive, a rate is not in [0, 1), or a head that shares
+            the embedding does not fit the sizes.
     """
-    choices: dict[str, Collection[str]] = {"cell": CELLS, "head": HEADS}
-    for name, known in choices.items():
-        if (given := getattr(model, name)) not in known:
-            raise ValueError(f"{name}: must be one of {', '.join(known)}, got {given!r}")
+    if model.head not in HEADS:
+        raise ValueError(f"head: must be one of {', '.join(HEADS)}, got {model.head!r}")
+    make = _factory(model.cell)
     hidden, layers = model.hidden, model.layers
     embedding = hidden if model.embedding is None else model.embedding
     check_positive(hidden=hidden, embedding=embedding, layers=layers)
-    if model.head == "tied" and embedding != hidden:
-        raise ValueError(f"head: tied needs embedding equal to hidden, got {embedding=}, {hidden=}")
+    head = HEADS[model.head](hidden, vocab_size)
+    if head.shares_embedding and embedding != hidden:
+        sizes = f"embedding equal to hidden, got {embedding=}, {hidden=}"
+        raise ValueError(f"head: {model.head} needs {sizes}")
     rates = {name: getattr(model, f"drop_{name}") for name in Dropout._fields}
     for name, rate in rates.items():
         if not 0 <= rate < 1:
             raise ValueError(f"drop_{name}: must be in [0, 1), got {rate}")
-    make = CELLS[model.cell]
     stacked = [make(embedding if k == 0 else hidden, hidden) for k in range(layers)]
     return recurrent(
         stacked[0] if layers == 1 else stack(*stacked),
         vocab_size=vocab_size,
         embedding_size=embedding,
-        head=HEADS[model.head](hidden, vocab_size),
+        head=head,
         dropout=Dropout(**rates),
         segment=model.segment,
     )
 
 
-def describe(out: Path, model: Model, vocab: Vocabulary, config: dict) -> None:
+def _factory(cell: str) -> Callable[[int, int], Cell]:
+    """Return the maker of a cell: one of ours by its name, a user's by module and function."""
+    if cell in CELLS:
+        return CELLS[cell]
+    module, colon, function = cell.partition(":")
+    if not colon:
+        raise ValueError(
+            f"cell: must be one of {', '.join(CELLS)}, got {cell!r}; your own is module:function"
+        )
+    make = getattr(_module(module), function, None)
+    if not callable(make):
+        raise ValueError(f"cell: {cell}: the module {module} has no function {function!r}")
+
+    def checked(n_in, n):
+        if not isinstance(made := make(n_in, n), Cell):
+            raise ValueError(
+                f"cell: {cell}({n_in}, {n}) must return a lmjax.cell.Cell, "
+                f"not {type(made).__name__}"
+            )
+        return made
+
+    return checked
+
+
+def _module(name: str):
+    """Import a module, from the working directory as well."""
+    path, here = sys.path, os.getcwd()
+    sys.path = [here, *path]
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        line = f"{type(error).__name__}: {error}".splitlines()[0][:100]
+        raise ValueError(
+            f"cell: cannot import the module {name!r} from {here} or Python's path ({line})"
+        ) from error
+    finally:
+        sys.path = path
+
+
+def describe(out: str | Path, model: Model, vocab: Vocabulary, config: dict) -> None:
     """Write `config.json` and `vocab.json` of a run before it starts."""
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
 
     def write(name, value):
@@ -102,21 +149,37 @@ def describe(out: Path, model: Model, vocab: Vocabulary, config: dict) -> None:
     write("vocab.json", {"level": vocab.level, "symbols": vocab.symbols})
 
 
-def check_same(out: Path, model: Model, config: dict) -> None:
+def check_same(out: str | Path, model: Model, config: dict) -> None:
     """Refuse to go on with a run under other arguments than it began with.
 
+    Of a corpus the text counts, which `sha256` tells, not its place; and a run may go on for more
+    epochs.
+
     Raises:
-        ValueError: an argument differs; it is named.
+        ValueError: an argument differs; its flag is named.
     """
-    was = json.loads((out / "config.json").read_text("utf-8"))
-    now = {"model": asdict(model), **config}
-    flat = lambda d: {**d["model"], **{k: v for k, v in d.items() if k != "model"}}
-    for name, value in flat(now).items():
-        if flat(was).get(name) != value:
+    was, now = _read(Path(out) / "config.json"), {**asdict(model), **config}
+    was |= was.get("model", {})
+    if was.get("sha256") != now.get("sha256"):
+        raise ValueError(
+            f"resume: --corpus is another text than when the run began: its sha256 was "
+            f"{was.get('sha256')}, that of {now.get('corpus')} is {now.get('sha256')}"
+        )
+    for name, value in now.items():
+        if name not in ("sha256", "corpus", "epochs") and was.get(name) != value:
             raise ValueError(
-                f"resume: {name} was {flat(was).get(name)!r} when the run began, "
+                f"resume: --{name.replace('_', '-')} was {was.get(name)!r} when the run began, "
                 f"now it is {value!r}"
             )
+
+
+def _read(path: Path) -> dict:
+    """Return the object of a JSON file."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return {**found}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: is damaged ({error})") from None
 
 
 def load_run(path) -> Trained:
@@ -128,12 +191,11 @@ def load_run(path) -> Trained:
     path = Path(path)
     for name in ("config.json", "vocab.json", BEST):
         if not (path / name).is_file():
-            raise ValueError(f"{path}: no finished validation here, {name} is missing")
+            raise ValueError(f"{path}: no finite validation here yet, {name} is missing")
+    config, kept = _read(path / "config.json"), _read(path / "vocab.json")
     try:
-        config = json.loads((path / "config.json").read_text("utf-8"))
-        vocab = json.loads((path / "vocab.json").read_text("utf-8"))
-        model, vocab = Model(**config["model"]), Vocabulary(tuple(vocab["symbols"]), vocab["level"])
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        model, vocab = Model(**config["model"]), Vocabulary(tuple(kept["symbols"]), kept["level"])
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: config.json or vocab.json is damaged ({error})") from None
     lm = build(model, len(vocab))
     params, _ = checkpoint.load(path / BEST, jax.eval_shape(lm.init, jax.random.key(0)))
