@@ -3,6 +3,8 @@
 Progress goes to stderr, results to stdout; with `--json` stdout is exactly one JSON object.
 """
 
+import os
+import signal
 import sys
 import time
 
@@ -12,9 +14,30 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; a mistake of the user's is one line on stderr and exit status 2."""
     began = time.perf_counter()
+    try:
+        try:
+            _run(began)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        _end(2, f"{error.filename}: {error.strerror}" if error.filename else error)
+    except ValueError as error:
+        _end(2, error)
+    except FloatingPointError as error:
+        _end(1, error)
+    except KeyboardInterrupt as error:
+        number, *_ = error.args or (signal.SIGINT,)
+        _end(128 + number, "interrupted; the same train command with --resume goes on")
+
+
+def _run(began: float) -> None:
     import tyro
 
     from lmjax.cli import demo, ngram, recurrent, terminal
+    from lmjax.train.interrupt import at_once, handled
 
     terminal.start_clock(began)
     app, ngrams = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
@@ -26,17 +49,10 @@ def main() -> None:
         ngrams, name="ngram", help="N-gram models: fit, eval, generate, complete, report, arpa."
     )
     description = "Recurrent language models in JAX whose gradients can be seen."
-    try:
+    with handled(at_once):
         app.cli(prog="lmjax", description=description, config=(tyro.conf.FlagCreatePairsOff,))
-    except (ValueError, OSError) as error:
-        print(f"lmjax: {error}", file=sys.stderr)
-        sys.exit(2)
-    except FloatingPointError as error:
-        print(f"lmjax: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print(
-            "lmjax: interrupted; a run is kept where it was last saved, train --resume goes on",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+
+
+def _end(status: int, text) -> None:
+    print(f"lmjax: {text}", file=sys.stderr)
+    sys.exit(status)

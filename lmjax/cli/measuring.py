@@ -7,7 +7,7 @@ import math
 import lmjax.data as data
 from lmjax.metrics import Perplexity
 
-__all__ = ["as_answer", "read_corpus", "sentence"]
+__all__ = ["read_corpus", "sentence"]
 
 
 def read_corpus(
@@ -24,12 +24,6 @@ def read_corpus(
     if split is not None and vocab is not None:
         return data.one_split(name, split, vocab=vocab)
     return data.directory(name, level=level, min_count=min_count, vocab=vocab)
-
-
-def as_answer(result: Perplexity) -> dict:
-    """Return a perplexity as what JSON can hold: a number that is none is null."""
-    values = result._asdict().items()
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values}
 
 
 def sentence(result: Perplexity, split: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional
 
 import lmjax.metrics as metrics
-from lmjax.cli.measuring import as_answer, read_corpus, sentence
+from lmjax.cli.measuring import read_corpus, sentence
 from lmjax.cli.terminal import Json, called, emit
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.data import Vocabulary, read_lines
@@ -166,7 +166,7 @@ def evaluate_model(
     text = sentence(result, split)
     if impossible:
         text = f"{impossible:,} tokens have probability 0 or none\n{text}"
-    emit({**as_answer(result), "impossible": impossible}, as_json, text)
+    emit({**result._asdict(), "impossible": impossible}, as_json, text)
 
 
 def generate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,9 @@ import lmjax.data as data
 import lmjax.metrics as metrics
 import lmjax.train as training
 from lmjax.checks import check_above_zero
-from lmjax.cli.measuring import as_answer
 from lmjax.cli.measuring import read_corpus as _corpus
 from lmjax.cli.measuring import sentence as _sentence
-from lmjax.cli.terminal import Json, called, emit, lap, laps, progress, say, working
+from lmjax.cli.terminal import Json, called, emit, fail, lap, laps, progress, say, working
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.metrics import Perplexity
 from lmjax.train import Model, Trained
@@ -49,9 +49,11 @@ def train(
     Args:
         corpus: Directory with train, valid and test text, or "stdlib" for Python's own English
             prose.
-        out: Directory for the run: configuration, vocabulary, best and last parameters.
+        out: Directory for the run: configuration, vocabulary, best and last parameters, and
+            metrics.jsonl, a line a step.
         model: Shape of the model.
-        epochs: Passes over the training text.
+        epochs: Passes over the training text. With --resume it may be another number: the learning
+            rate then goes on along the cosine of that many epochs, from the step it has reached.
         batch_size: Sequences of the text that are read side by side.
         bptt: Tokens of a sequence at a time, and how far gradients flow back.
         optimizer: adam or sgd.
@@ -63,7 +65,9 @@ def train(
         level: word or char.
         min_count: Words seen less often in the training text become <unk>.
         seed: Seed of all that is random.
-        resume: Go on where the run in OUT was last saved, with the same arguments.
+        resume: Go on where the run in OUT was last saved, with the same arguments, or begin if
+            nothing was saved. Another path to the same text will do, and --epochs, --patience and
+            --minutes may differ.
         as_json: Print one JSON object.
     """
     begin = time.perf_counter()
@@ -72,25 +76,24 @@ def train(
         raise ValueError(f"--clip: must be positive, got {clip}")
     training.keep_memory()
     config = {name: value for name, value in locals().items() if name in _KEPT}
-    if (out / "config.json").exists() and not resume:
+    saved = [name for name in (training.LAST, training.BEST) if (out / name).exists()]
+    if saved and not resume:
         raise ValueError(
             f"out: {out} holds a run already; --resume goes on with it, another --out starts afresh"
         )
-    if resume and not (out / "last.safetensors").exists():
-        raise ValueError(f"resume: {out} holds no last.safetensors to go on from")
+    if resume and training.LAST not in saved:
+        say(f"nothing is saved in {out} yet; starting from the beginning")
     with working("reading the corpus"):
         text = _corpus(corpus, level=level, min_count=min_count)
     lap("corpus")
     lm = training.build(model, len(text.vocab))
-    config |= {"corpus": str(corpus), "sha256": text.sha256}
-    if resume:
+    place = corpus if corpus == "stdlib" else str(Path(corpus).absolute())
+    config |= {"corpus": place, "sha256": text.sha256}
+    if resume and (out / "config.json").exists():
         training.check_same(out, model, config)
-    total = (
-        None
-        if constant_rate
-        else epochs * training.steps_per_epoch(len(text.train), batch_size, bptt)
-    )
-    transform = training.optimizer(optimizer, lr, steps=total, max_norm=clip)
+    total = epochs * training.steps_per_epoch(len(text.train), batch_size, bptt)
+    decay = None if constant_rate else total
+    transform = training.optimizer(optimizer, lr, steps=decay, max_norm=clip)
     training.describe(out, model, text.vocab, config)
     with progress(_name(model)) as report:
         run = training.fit(
@@ -126,6 +129,13 @@ def train(
         f"valid {run.valid:.2f}, unigram {baseline:.2f}; run in {out}\n"
         f"first step after {sum(first.values()):.1f} s: {parts}",
     )
+    if not math.isfinite(run.history.valid[-1][1]):
+        fail("training diverged: its last validation is not finite; try a smaller --lr")
+    if not result.perplexity < baseline:
+        fail(
+            f"worse than the unigram model, whose test perplexity is {baseline:.2f}: "
+            "train longer (--epochs, --resume) or, if it diverged, with a smaller --lr"
+        )
 
 
 _KEPT = (
@@ -174,7 +184,7 @@ def evaluate_run(
             seed=trained.config["seed"],
             batch_size=batch_size,
         )
-    emit(as_answer(result), as_json, _sentence(result, split))
+    emit(result._asdict(), as_json, _sentence(result, split))
 
 
 def generate(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 import time
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 from rich.console import Console
 from rich.progress import (
@@ -22,7 +24,19 @@ from tyro.conf import arg
 from lmjax.data import Corpus
 from lmjax.train import Progress as TrainingProgress
 
-__all__ = ["Json", "called", "emit", "lap", "laps", "progress", "say", "start_clock", "working"]
+__all__ = [
+    "Json",
+    "called",
+    "emit",
+    "fail",
+    "lap",
+    "laps",
+    "progress",
+    "say",
+    "start_clock",
+    "to_json",
+    "working",
+]
 
 Json = Annotated[
     bool, arg(name="json", help="Print one JSON object on stdout and nothing else there.")
@@ -31,7 +45,30 @@ Json = Annotated[
 
 def emit(answer: dict, as_json: bool, text: str) -> None:
     """Print a command's answer on stdout, as one JSON object or as text."""
-    print(json.dumps(answer) if as_json else text)
+    print(to_json(answer) if as_json else text)
+
+
+def to_json(answer: Any, indent: int | None = None) -> str:
+    """Return an answer as JSON, which has no NaN and no infinity: these become null.
+
+    >>> to_json({"perplexity": float("nan"), "curve": (1.5, float("inf"))})
+    '{"perplexity": null, "curve": [1.5, null]}'
+    """
+    return json.dumps(_finite(answer), indent=indent, allow_nan=False)
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def fail(text: str) -> NoReturn:
+    """End a command whose answer is printed and is not what was wanted: exit status 1."""
+    say(f"lmjax: {text}")
+    sys.exit(1)
 
 
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -98,6 +135,8 @@ def progress(name: str):
             now = time.monotonic()
             # before the first step, and after it: from then on nothing is compiled
             if len(first) < 2:
+                if not first and not _stderr.is_terminal and at.step < at.total:
+                    say(f"{name}: step {at.step} of {at.total}, compiling ...")
                 first.append((now, at))
                 lap(("start", "compile")[len(first) - 1])
             since, origin = first[-1]
@@ -105,6 +144,7 @@ def progress(name: str):
             rate = (at.tokens - origin.tokens) / seconds if seconds else 0
             left = (at.total - at.step) * seconds / steps if steps else 0
             note = f"loss {at.loss:.2f}  {rate:,.0f} words/s" if steps else "compiling"
+            note = "validating" if at.validating else note
             bar.update(task, completed=at.step, total=at.total, note=note)
             if at.valid is not None:
                 say(
