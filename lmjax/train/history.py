@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,14 +47,14 @@ def append(path, history: History, held: Extent) -> Extent:
     """
     json_number = lambda x: x if math.isfinite(x) else None
     columns = (history.tokens, history.loss, history.norm)
-    steps = zip(*(islice(column, held.steps, None) for column in columns), strict=True)
+    steps = zip(*(column[held.steps :] for column in columns), strict=True)
     with Path(path).open("r+b" if held.size else "wb") as file:
         file.seek(held.size)
         file.truncate()
         for tokens, loss, norm in steps:
             row = {"tokens": tokens, "loss": json_number(loss), "norm": json_number(norm)}
             file.write(json.dumps(row).encode() + b"\n")
-        for tokens, valid in islice(history.valid, held.validations, None):
+        for tokens, valid in history.valid[held.validations :]:
             row = {"tokens": tokens, "valid": json_number(valid)}
             file.write(json.dumps(row).encode() + b"\n")
         file.flush()

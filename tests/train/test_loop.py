@@ -6,13 +6,14 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from toy import LM, SEGMENTED, SHORT, SMALL, VOCAB, fit
 
 from lmjax import cells, heads, metrics, models, train
 from lmjax.analysis import recurrent_spectrum, state_gradients
 from lmjax.cell import Cell
-from lmjax.train import loop
+from lmjax.train import checkpoint, loop
 
 
 def test_it_learns_and_repeats_to_the_last_digit(corpus):
@@ -153,8 +154,98 @@ def test_a_cell_of_three_lines_trains_and_is_diagnosed(corpus, key):
     [
         (lambda c: fit(c, epochs=0), "epochs: must be at least 1, got 0"),
         (lambda c: fit(c, batch_size=-2), "batch_size: must be at least 1, got -2"),
+        (lambda c: fit(c, patience=0), "patience: must be at least 1, got 0"),
+        (lambda c: fit(c, resume=True), "resume: out must name the directory"),
     ],
 )
 def test_errors_name_the_argument(corpus, call, message):
     with pytest.raises(ValueError, match=message):
         call(corpus)
+
+
+def scripted(monkeypatch, *values):
+    """Let the validations of a training be these."""
+    values = iter(values)
+    monkeypatch.setattr(loop, "_validate", lambda *_: next(values))
+
+
+def test_a_validation_that_is_not_finite_is_never_the_best_and_spoils_no_later_one(
+    noise, monkeypatch
+):
+    scripted(monkeypatch, np.nan, 9.0, np.inf, 8.0, np.nan)
+    run = train.fit(SMALL, noise, jax.random.key(0), epochs=5, batch_size=4, bptt=60)
+    assert run.valid == 8.0
+    np.testing.assert_equal([v for _, v in run.history.valid], [np.nan, 9.0, np.inf, 8.0, np.nan])
+
+
+def test_a_training_without_a_finite_validation_has_no_result(noise, monkeypatch, tmp_path):
+    for resume in (False, True):
+        scripted(monkeypatch, np.nan, np.inf)
+        with pytest.raises(FloatingPointError, match="no validation perplexity was finite"):
+            train.fit(
+                *(SMALL, noise, jax.random.key(0)),
+                **{"epochs": 2, "batch_size": 4, "bptt": 60, "out": tmp_path, "resume": resume},
+            )
+    assert not (tmp_path / "best.safetensors").exists()
+
+
+def test_a_run_that_patience_ended_stays_ended_and_goes_on_with_more_of_it(
+    noise, monkeypatch, tmp_path
+):
+    fit = lambda **options: train.fit(
+        *(SMALL, noise, jax.random.key(0)),
+        **{"epochs": 9, "batch_size": 4, "bptt": 60, "out": tmp_path, **options},
+    )
+    scripted(monkeypatch, 5.0, 6.0, 7.0)
+    assert len(fit(patience=2).history.valid) == 3
+    assert len(fit(patience=2, resume=True).history.valid) == 3
+    scripted(monkeypatch, 8.0, 9.0)
+    assert len(fit(patience=3, resume=True).history.valid) == 4
+
+
+def test_more_epochs_at_a_constant_rate_are_those_of_a_longer_run(corpus, tmp_path):
+    constant = {"transform": train.optimizer("adam", 0.02)}
+    fit(corpus, epochs=1, out=tmp_path, **constant)
+    longer = fit(corpus, epochs=3, out=tmp_path, resume=True, **constant)
+    chex.assert_trees_all_equal(longer, fit(corpus, epochs=3, **constant))
+
+
+def test_out_may_be_a_string_whose_parents_are_missing(noise, tmp_path):
+    out = f"{tmp_path}/a/b"
+    run = train.fit(
+        SMALL, noise, jax.random.key(0), epochs=1, batch_size=4, bptt=60, out=out, resume=True
+    )
+    assert train.load_history(out) == run.history
+
+
+def test_a_training_begins_with_the_parameters_given_and_leaves_them(corpus):
+    first = fit(corpus, epochs=1)
+    given = jax.tree.map(np.asarray, first.params)
+    still = fit(corpus, epochs=1, transform=optax.sgd(1e-9), params=first.params)
+    chex.assert_trees_all_close(still.params, given, atol=1e-6)
+    chex.assert_trees_all_equal(first.params, given)
+    with pytest.raises(ValueError, match="params: the model's have shapes"):
+        fit(corpus, params=first.params._replace(cell=()))
+
+
+def test_a_plateau_counts_validations_not_steps(noise, monkeypatch, tmp_path):
+    """Two epochs without a better validation halve the rate, and a broken run goes on the same."""
+    plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=2)
+    options = {"batch_size": 4, "bptt": 10, "transform": optax.chain(optax.adam(0.01), plateau)}
+    run = lambda **more: train.fit(SMALL, noise, jax.random.key(0), **options, **more)
+    scripted(monkeypatch, 9.0, 8.0, 8.5, 8.4, 8.3, 7.0)
+    whole = run(epochs=6)
+    state = whole.opt[1]
+    assert float(state.scale) == 0.5 and float(state.best_value) == 7.0
+    scripted(monkeypatch, 9.0, 8.0, 8.5, 8.4, 8.3, 7.0)
+    run(epochs=3, out=tmp_path)
+    chex.assert_trees_all_equal(run(epochs=6, out=tmp_path, resume=True), whole)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_named(noise, tmp_path):
+    options = {"epochs": 1, "batch_size": 4, "bptt": 60, "out": tmp_path}
+    run = train.fit(SMALL, noise, jax.random.key(0), **options)
+    tree, meta = [], checkpoint.read_meta(tmp_path / "last.safetensors")
+    checkpoint.save(tmp_path / "last.safetensors", tree, meta | {"history": run.history._asdict()})
+    with pytest.raises(ValueError, match="of an earlier version"):
+        train.load_history(tmp_path)
