@@ -17,7 +17,7 @@ import lmjax.decoding as decoding
 import lmjax.metrics as metrics
 import lmjax.train as training
 from lmjax.cli.terminal import Json, called, emit, progress, say, working
-from lmjax.models import Params, join, log_prob, mixture, mixture_weights, ngram
+from lmjax.models import Params, join, mixture, mixture_weights, ngram
 from lmjax.train import Model
 
 __all__ = ["COMMANDS"]
@@ -135,37 +135,28 @@ def _scored(systems, text, seed):
     systems |= {NGRAM: (ngram.ngram(size, ORDER, eos=eos), Params((), (), model))}
 
     parts = (network, NGRAM)
-    valid = [_log_prob(*systems[name], text.valid, eos) for name in parts]
+    valid = [metrics.token_log_probs(*systems[name], text.valid, start=eos) for name in parts]
     weights = mixture_weights(jnp.stack(valid))
     lms, params = zip(*(systems[name] for name in parts), strict=True)
     systems |= {" + ".join(parts): (mixture(*lms), join(params, weights))}
 
-    fields = {"corpus": called(text), "split": "test", "seed": seed}
-    results = {
-        name: metrics.perplexity(*system, text.test, start=eos, **fields)
+    logp = {
+        name: metrics.token_log_probs(*system, text.test, start=eos)
         for name, system in systems.items()
     }
-    logp = {name: _log_prob(*system, text.test, eos) for name, system in systems.items()}
+    nll = {name: -float(np.mean(values, dtype=float)) for name, values in logp.items()}
     seen = _seen(model, text.test, eos)
     scores = {
-        "perplexity": {name: result.perplexity for name, result in results.items()},
-        "nll": {name: result.nll for name, result in results.items()},
+        "perplexity": {name: float(np.exp(value)) for name, value in nll.items()},
+        "nll": nll,
         "tokens": len(text.test),
         "weights": dict(zip(parts, weights.tolist(), strict=True)),
         "context_seen": float(np.mean(seen)),
-        "signature": results[NGRAM].signature,
+        "signature": metrics.signature(
+            corpus=called(text), split="test", seed=seed, tokens=len(text.test), batch_size=1
+        ),
     }
     return scores, logp, seen
-
-
-def _log_prob(lm, params, ids, eos):
-    """Return the log-probability of every token of a text, `[N]`."""
-
-    @jax.jit
-    def score(params, inputs, targets):
-        return log_prob(lm, params, lm.cell.initial_state(params.cell), inputs, targets)[1]
-
-    return score(params, np.concatenate([[eos], ids[:-1]]).astype(np.int32), ids)
 
 
 def _seen(model, ids, eos) -> np.ndarray:

@@ -152,16 +152,14 @@ def evaluate_model(
     read = read_corpus(corpus, vocab=vocab, split=split)
     ids = getattr(read, split)
     logp = np.asarray(ngram.log_prob(model, ids), float)
-    known = ids != vocab.unk
     signature = metrics.signature(
         model=facts["signature"],
         corpus=called(read),
         split=split,
         tokens=len(ids),
     )
-    sums = [(-logp.sum(), -logp[known].sum())]
     seconds = time.perf_counter() - begin
-    result = metrics.summed(sums, len(ids), int((~known).sum()), seconds, signature)
+    result = metrics.summary(logp, ids == vocab.unk, seconds=seconds, signature=signature)
     impossible = int((~np.isfinite(logp)).sum())
     text = sentence(result, split)
     if impossible:

@@ -1,7 +1,13 @@
 """Metrics: exact perplexity, and the signature that reproduces a number."""
 
 from lmjax.metrics.dynamic import dynamic_perplexity
-from lmjax.metrics.perplexity import Perplexity, perplexity, summed, unigram_perplexity
+from lmjax.metrics.perplexity import (
+    Perplexity,
+    perplexity,
+    summary,
+    token_log_probs,
+    unigram_perplexity,
+)
 from lmjax.metrics.signature import signature
 
 __all__ = [
@@ -9,6 +15,7 @@ __all__ = [
     "dynamic_perplexity",
     "perplexity",
     "signature",
-    "summed",
+    "summary",
+    "token_log_probs",
     "unigram_perplexity",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from lmjax.data import contiguous
-from lmjax.metrics.perplexity import Perplexity, summed
+from lmjax.metrics.perplexity import Perplexity, summary
 from lmjax.metrics.signature import signature
 from lmjax.models import LanguageModel, log_prob
 
@@ -78,27 +78,26 @@ def dynamic_perplexity(
     transform = default if transform is None else transform
     moving = _Moving(params, transform.init(params), lm.cell.initial_state(params.cell, (1,)))
     moving = jax.tree.map(jnp.copy, moving)  # `_step` donates them
-    sums, oov = [], 0
+    parts = []
     for batch in contiguous(ids, batch_size=1, seq_len=seq_len, start=start):
-        known = batch.mask & (batch.targets != unknown)
-        moving, losses = _step(lm, transform, params, moving, batch, known, decay)
-        sums.append(losses)
-        oov += int((batch.mask & ~known).sum())
+        moving, logp = _step(lm, transform, params, moving, batch, decay)
+        parts.append(logp)
+    logp = np.concatenate(jax.device_get(parts)).ravel()[: len(ids)]
     text = signature(**fields, tokens=len(ids), dynamic=f"{seq_len}/{decay:g}")
-    return summed(sums, len(ids), oov, time.perf_counter() - begin, text)
+    seconds = time.perf_counter() - begin
+    return summary(logp, np.asarray(ids) == unknown, seconds=seconds, signature=text)
 
 
 @partial(jax.jit, static_argnames=("lm", "transform"), donate_argnames="moving")
-def _step(lm, transform, origin, moving, batch, known, decay):
-    """Score a segment; return what has moved, and its losses, added up, under what had."""
+def _step(lm, transform, origin, moving, batch, decay):
+    """Score a segment; return what has moved, and the log-probabilities under what had."""
 
     def loss(params):
         final, logp = log_prob(lm, params, moving.state, batch.inputs, batch.targets)
-        sums = jnp.stack([-jnp.where(mask, logp, 0).sum() for mask in (batch.mask, known)])
-        return sums[0] / batch.mask.sum(), (sums, final)
+        return -jnp.where(batch.mask, logp, 0).sum() / batch.mask.sum(), (logp, final)
 
-    gradient, (sums, final) = jax.grad(loss, has_aux=True)(moving.params)
+    gradient, (logp, final) = jax.grad(loss, has_aux=True)(moving.params)
     updates, opt = transform.update(gradient, moving.opt, moving.params)
     params = optax.apply_updates(moving.params, updates)
     back = jax.tree.map(lambda p, p_0: p + decay * (p_0 - p), params, origin)
-    return _Moving(back, opt, final), sums
+    return _Moving(back, opt, final), logp

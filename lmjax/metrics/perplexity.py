@@ -7,7 +7,6 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lmjax.data import contiguous
@@ -16,7 +15,7 @@ from lmjax.metrics.signature import signature
 from lmjax.models import LanguageModel, log_prob, vocab_size
 from lmjax.precision import full_precision
 
-__all__ = ["Perplexity", "perplexity", "summed", "unigram_perplexity"]
+__all__ = ["Perplexity", "perplexity", "summary", "token_log_probs", "unigram_perplexity"]
 
 
 class Perplexity(NamedTuple):
@@ -77,45 +76,61 @@ def perplexity(
             parameters are not the model's, or `batch_size` or `seq_len` is below 1.
     """
     begin = time.perf_counter()
+    logp = token_log_probs(lm, params, ids, start=start, batch_size=batch_size, seq_len=seq_len)
+    text = signature(**fields, tokens=len(logp), batch_size=batch_size)
+    seconds = time.perf_counter() - begin
+    return summary(logp, np.asarray(ids) == unknown, seconds=seconds, signature=text)
+
+
+def token_log_probs(
+    lm: LanguageModel,
+    params,
+    ids: np.ndarray,
+    *,
+    start: int,
+    batch_size: int = 1,
+    seq_len: int = 128,
+) -> np.ndarray:
+    """Return log P(x_t | start, x_1..x_{t-1}) of every token of a stream, float `[N]`.
+
+    Arguments and errors as for `perplexity`, which is made of these.
+    """
     size = vocab_size(lm, params)
     ids = token_ids("ids", ids, size)
     start = token_ids("start", [start], size)[0]
     state = lm.cell.initial_state(params.cell, (batch_size,))
-    # losses stay on the device until the end: no batch waits for the one before
-    sums, tokens, oov = [], 0, 0
+    parts = []  # on the device until the end: no batch waits for the one before
     for batch in contiguous(ids, batch_size=batch_size, seq_len=seq_len, start=start):
-        state, nll = _score(lm, params, state, batch, unknown)
-        sums.append(nll)
-        tokens += int(batch.mask.sum())
-        oov += int((batch.mask & (batch.targets == unknown)).sum())
-    text = signature(**fields, tokens=tokens, batch_size=batch_size)
-    return summed(sums, tokens, oov, time.perf_counter() - begin, text)
+        state, logp = _score(lm, params, state, batch)
+        parts.append(logp)
+    side_by_side = np.concatenate(jax.device_get(parts))[: -(-len(ids) // batch_size)]
+    return side_by_side.T.ravel()[: len(ids)]
 
 
-def summed(sums, tokens: int, oov: int, seconds: float, text: str) -> Perplexity:
-    """Return the perplexity of losses that were added up, over all tokens and over known ones.
+def summary(logp, unknown, *, seconds: float, signature: str) -> Perplexity:
+    """Return the perplexity of tokens by their log-probabilities `[N]`.
 
     Args:
-        sums: pairs of numbers, added up here in double precision.
-        tokens: how many the first of each pair are of in all.
-        oov: how many of them the second leaves out.
-        seconds: it took.
-        text: the signature.
+        logp: natural logarithms.
+        unknown: bool `[N]`, which of the tokens stand for unknown words.
+        seconds: it took to get them.
+        signature: of the result.
+
+    >>> summary(np.log([0.5, 0.25, 0.1]), np.array([0, 0, 1]) == 1, seconds=0, signature="").oov
+    1
     """
-    whole, known = np.array(jax.device_get(sums), float).sum(0)
-    nll = float(whole / tokens)
+    losses = -np.asarray(logp, float)
     with np.errstate(all="ignore"):  # too large is inf, and nan is over no tokens
-        value, without = float(np.exp(nll)), float(np.exp(known / (tokens - oov)))
-    return Perplexity(value, nll, tokens, oov, without, seconds, text)
+        whole, known = (float(x.sum() / x.size) for x in (losses, losses[~unknown]))
+        values = float(np.exp(whole)), float(np.exp(known))
+    oov = int(np.sum(unknown))
+    return Perplexity(values[0], whole, len(losses), oov, values[1], seconds, signature)
 
 
 @partial(jax.jit, static_argnames="lm")
 @full_precision
-def _score(lm, params, state, batch, unknown):
-    """Return the state, and the losses summed over all tokens, and over the known ones."""
-    state, logp = log_prob(lm, params, state, batch.inputs, batch.targets)
-    known = batch.mask & (batch.targets != unknown)
-    return state, jnp.stack([-jnp.where(mask, logp, 0).sum() for mask in (batch.mask, known)])
+def _score(lm, params, state, batch):
+    return log_prob(lm, params, state, batch.inputs, batch.targets)
 
 
 def unigram_perplexity(train: np.ndarray, ids: np.ndarray, vocab_size: int) -> float:
