@@ -293,7 +293,7 @@ def _load(file: Path):
     """
     if file.is_file():
         with file.open("rb") as stream:
-            ours = stream.read(9)[8:] == b"{"
+            ours = stream.read(9)[4:] == b"\0\0\0\0{"  # the header's length, and its start
         if ours:
             model, vocab, facts = ngram.load(file)
             return model, vocab, {"signature": f"{file.name}:{_digest(file)[:8]}", **facts}

@@ -71,6 +71,7 @@ RIGHT = pytest.approx(10 ** -np.mean(SCORES), rel=1e-5)
         ARPA,
         f"# Input file: notes.txt\n\n{ARPA}",
         f"made by hand: \\data\\\nngram 1=nr\n\\1-grams:\n{ARPA}",
+        f"by hand {{}}\n{ARPA}",
         "\ufeff" + ARPA,
         ARPA.replace("\n", "\n\n"),
         ARPA.replace("2=4", "2=5").replace("\n\n\\end", "\n-1.4\tfox <s>\n\n\\end"),
