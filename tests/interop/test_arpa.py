@@ -133,6 +133,18 @@ def test_a_context_must_be_there(tmp_path):
         read_arpa(tmp_path / "x.arpa")
 
 
+@pytest.mark.parametrize("bigrams", ["", "-1\tfox <s>\n"])
+def test_a_context_is_missed_where_none_is_left(bigrams, tmp_path):
+    bigrams = f"\\2-grams:\n{bigrams}\n\\3-grams:\n-1\t<s> red fox\n\n\\end\\\n"
+    text = FOX[: FOX.index("\\2-grams:")] + bigrams
+    text = text.replace("ngram 2=4", f"ngram 2={text.count('fox <s>')}\nngram 3=1")
+    number = text.split("\n").index("-1\t<s> red fox") + 1
+    with pytest.raises(ValueError, match=f"line {number}: the n-gram without its last word"):
+        read(tmp_path, text)
+    empty = text.replace("ngram 3=1", "ngram 3=0").replace("-1\t<s> red fox\n", "")
+    assert scores(tmp_path, empty, "red") == [-1.00103, -1.0]
+
+
 def test_unknown_words_are_added_as_in_kenlm(tmp_path):
     text = SMALL.replace("ngram 1=10", "ngram 1=9").replace(f"{LINES[FIRST - 1]}\n", "")
     (tmp_path / "x.arpa").write_text(text, "utf-8")

@@ -143,12 +143,11 @@ def _rows(reader, k, size):
         if not rows:
             reader.refuse(f"the header promises {size} {k}-grams, the file ends after {row}")
         for i, fields in enumerate(rows, row):
-            if fields[0].startswith(b"\\"):
-                held = f"the section holds {i}"
-                reader.refuse_row(i, f"the header promises {size} {k}-grams, {held}")
             if not k + 1 <= len(fields) <= k + 2:
-                expected = f"expected a number, {k} words and a number"
-                reader.refuse_row(i, f"{expected}, got {len(fields)} fields")
+                problem = f"expected a number, {k} words and a number, got {len(fields)} fields"
+                if fields[0].startswith(b"\\"):
+                    problem = f"the header promises {size} {k}-grams, the section holds {i}"
+                reader.refuse_row(i, problem)
         weights = [fields[k + 1] if len(fields) > k + 1 else b"0" for fields in rows]
         log10p = _numbers(reader, row, [fields[0] for fields in rows], -np.inf)
         log10b = _numbers(reader, row, weights, np.finfo(np.float32).min)
@@ -266,10 +265,10 @@ def _contexts(reader, rows, keys, grams) -> tuple[np.ndarray, tuple[np.ndarray, 
     context = np.zeros(len(grams), np.int64)
     for k, (key, row) in enumerate(keys):
         wanted = context << 32 | grams[:, k]
-        at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-        if (missing := key[at] != wanted).any():
-            row_missing = rows[np.argmax(missing)]
-            reader.refuse_row(row_missing, "the n-gram without its last word is not in the file")
+        at = np.searchsorted(key, wanted)
+        if (missing := np.append(key, -1)[at] != wanted).any():
+            first = rows[np.argmax(missing)]
+            reader.refuse_row(first, "the n-gram without its last word is not in the file")
         context = row[at]
     wanted = context << 32 | grams[:, -1]
     order = np.argsort(wanted, kind="stable")
