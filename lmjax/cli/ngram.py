@@ -7,23 +7,25 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional
 
 import lmjax.metrics as metrics
 from lmjax.cli.measuring import read_corpus, sentence
-from lmjax.cli.terminal import Json, called, emit
+from lmjax.cli.terminal import Json, called, emit, working
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.data import Vocabulary, read_lines
 from lmjax.data.files import COMPRESSED
 from lmjax.interop.arpa import read_arpa, write_arpa
-from lmjax.models import LanguageModel, Params, ngram
+from lmjax.models import LanguageModel, Params, ngram, snm
+from lmjax.models.files import kind_of
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "load_model"]
 
-Method = Literal["mkn", "kn", "katz", "add", "mle", "stupid"]
+Method = Literal["mkn", "kn", "katz", "add", "mle", "stupid", "snm"]
 ESTIMATORS: dict[str, Callable[..., ngram.Estimate]] = {
     "mkn": ngram.modified_kneser_ney,
     "kn": ngram.kneser_ney,
@@ -48,6 +50,7 @@ def fit(
     level: str = "word",
     min_count: int = 1,
     quantise: bool = False,
+    seed: int = 0,
     as_json: Json = False,
 ) -> None:
     """Estimate an n-gram model.
@@ -59,8 +62,8 @@ def fit(
         text: In place of a corpus, one text, taken as KenLM's lmplz does: `<unk>` is reserved for
             other words.
         order: n, the length of the longest n-grams.
-        method: Modified Kneser-Ney, Kneser-Ney, Katz, add-delta, maximum likelihood or stupid
-            backoff.
+        method: Modified Kneser-Ney, Kneser-Ney, Katz, add-delta, maximum likelihood, stupid
+            backoff, or a sparse non-negative matrix of n-grams and skip-grams.
         prune: For mkn, drop n-grams seen no more often; a threshold for each length, the last for
             all longer ones.
         discount_fallback: Where the text allows no estimate of discounts, use 0.5, 1 and 1.5 (mkn),
@@ -70,6 +73,7 @@ def fit(
         level: word or char, with --corpus.
         min_count: Words seen less often in the training text become `<unk>`, with --corpus.
         quantise: Keep values in 8 bits; the file is smaller and probabilities sum to 1 but roughly.
+        seed: For snm, of the positions that its factors are trained on.
         as_json: Print one JSON object.
     """
     begin = time.perf_counter()
@@ -77,6 +81,8 @@ def fit(
         raise ValueError(f"fit: --prune is one of the options of mkn, not of {method}")
     if discount_fallback and method not in FALLBACKS:
         raise ValueError(f"fit: --discount-fallback is for {', '.join(FALLBACKS)}, not {method}")
+    if method == "snm" and (quantise or _is_arpa(out)):
+        raise ValueError("fit: --quantise and ARPA files are for n-gram models, not for snm")
     _make_way(out)
     if corpus is not None and text is None:
         read = read_corpus(corpus, level=level, min_count=min_count)
@@ -88,6 +94,8 @@ def fit(
         lines = read_lines(text, digest)
         ids, vocab = ngram.read_text(lines, skip_symbols=skip_symbols, name=text)
         source = f"{text.name}:{digest.hexdigest()[:8]}"
+    if method == "snm":
+        return _fit_matrix(out, ids, vocab, source, order, seed, begin, as_json)
     counts = ngram.count(ids, order, size=len(vocab), eos=vocab.eos)
     options: dict[str, Any] = {"delta": delta} if method == "add" else {}
     if method == "mkn":
@@ -129,6 +137,27 @@ def fit(
     emit({**answer, "signature": signature}, as_json, summary)
 
 
+def _fit_matrix(out, ids, vocab, source, order, seed, begin, as_json) -> None:
+    """Estimate a sparse non-negative matrix and save it."""
+    types = snm.feature_types(order)
+    with working("counting features and training their factors"):
+        model = snm.fit(ids, jax.random.key(seed), vocab_size=len(vocab), types=types)
+    signature = metrics.signature(method="snm", order=order, seed=seed, corpus=source)
+    snm.save(out, model, types, vocab, method="snm", signature=signature)
+    links = sum(len(feature.follower) for feature in model.features)
+    answer = {
+        "links": links,
+        "types": len(types),
+        "words": len(vocab),
+        "tokens": len(ids),
+        "seconds": time.perf_counter() - begin,
+        "out": str(out),
+        "signature": signature,
+    }
+    summary = f"{links:,} links of {len(types)} types of features from {len(ids):,} tokens"
+    emit(answer, as_json, f"{summary}\n{signature}\n{out}")
+
+
 def evaluate_model(
     file: Positional[Path],
     corpus: str,
@@ -144,14 +173,17 @@ def evaluate_model(
         as_json: Print one JSON object.
     """
     begin = time.perf_counter()
-    model, vocab, facts = _load(file)
+    lm, params, vocab, facts = load_model(file)
     if facts.get("method") == "stupid":
         raise ValueError(
             f"{file}: stupid backoff is a score, not a distribution, and has no perplexity"
         )
     read = read_corpus(corpus, vocab=vocab, split=split)
     ids = getattr(read, split)
-    logp = np.asarray(ngram.log_prob(model, ids), float)
+    if isinstance(params.head, ngram.NGram):
+        logp = np.asarray(ngram.log_prob(params.head, ids), float)
+    else:
+        logp = metrics.token_log_probs(lm, params, ids, start=vocab.eos)
     signature = metrics.signature(
         model=facts["signature"],
         corpus=called(read),
@@ -181,8 +213,8 @@ def generate(
         sampling: How words are chosen.
         as_json: Print one JSON object.
     """
-    model, vocab, _ = _load(file)
-    answer, text = write_on(*_language_model(model, vocab), vocab, prompt, sampling)
+    lm, params, vocab, _ = load_model(file)
+    answer, text = write_on(lm, params, vocab, prompt, sampling)
     emit(answer, as_json, text)
 
 
@@ -197,8 +229,8 @@ def complete(
         count: How many suggestions.
         as_json: Print one JSON object.
     """
-    model, vocab, _ = _load(file)
-    answer, lines = suggestions(*_language_model(model, vocab), vocab, text, count)
+    lm, params, vocab, _ = load_model(file)
+    answer, lines = suggestions(lm, params, vocab, text, count)
     emit(answer, as_json, lines)
 
 
@@ -216,7 +248,7 @@ def report(
         split: train, valid or test.
         as_json: Print one JSON object.
     """
-    model, vocab, facts = _load(file)
+    model, vocab, facts = _load_ngram(file)
     kept = ngram.storage(model)
     answer = {"order": model.order, "words": len(vocab), **kept._asdict()}
     columns = [
@@ -250,7 +282,7 @@ def arpa(file: Positional[Path], out: Path, as_json: Json = False) -> None:
         as_json: Print one JSON object.
     """
     _make_way(out)
-    model, vocab, facts = _load(file)
+    model, vocab, facts = _load_ngram(file)
     if _is_arpa(out):
         write_arpa(out, model, vocab)
     else:
@@ -286,24 +318,46 @@ def _make_way(out: Path) -> None:
         raise ValueError(f"out: {out} cannot be written")
 
 
-def _load(file: Path):
-    """Return `(model, vocab, facts)` of a file, which its first bytes tell to be ours or ARPA's.
+class Loaded(NamedTuple):
+    """A model read from a file."""
 
-    The facts hold a signature. A pipe is an ARPA file: it cannot be read again.
+    lm: LanguageModel
+    params: Params  # the head's are the model
+    vocab: Vocabulary
+    facts: dict[str, str]  # a signature among them
+
+
+def load_model(file: Path) -> Loaded:
+    """Return the model of a file, which its first bytes tell to be ours or ARPA's.
+
+    A pipe is an ARPA file: it cannot be read again.
     """
     if file.is_file():
         with file.open("rb") as stream:
             ours = stream.read(9)[4:] == b"\0\0\0\0{"  # the header's length, and its start
         if ours:
-            model, vocab, facts = ngram.load(file)
-            return model, vocab, {"signature": f"{file.name}:{_digest(file)[:8]}", **facts}
+            facts = {"signature": f"{file.name}:{_digest(file)[:8]}"}
+            if kind_of(file) == "SNM":
+                matrix, types, vocab, more = snm.load(file)
+                lm = snm.snm(len(vocab), types)
+                return Loaded(lm, Params((), (), matrix), vocab, facts | more)
+            model, vocab, more = ngram.load(file)
+            return _of_ngram(model, vocab, facts | more)
     digest = hashlib.sha256()
     model, vocab = read_arpa(file, digest)
-    return model, vocab, {"signature": f"{file.name}:{digest.hexdigest()[:8]}"}
+    return _of_ngram(model, vocab, {"signature": f"{file.name}:{digest.hexdigest()[:8]}"})
 
 
-def _language_model(model, vocab) -> tuple[LanguageModel, Params]:
-    return ngram.ngram(len(vocab), model.order, eos=vocab.eos), Params((), (), model)
+def _of_ngram(model: ngram.NGram, vocab: Vocabulary, facts) -> Loaded:
+    lm = ngram.ngram(len(vocab), model.order, eos=vocab.eos)
+    return Loaded(lm, Params((), (), model), vocab, facts)
+
+
+def _load_ngram(file: Path) -> tuple[ngram.NGram, Vocabulary, dict[str, str]]:
+    _, params, vocab, facts = load_model(file)
+    if not isinstance(params.head, ngram.NGram):
+        raise ValueError(f"{file}: a sparse matrix, which stores no n-grams")
+    return params.head, vocab, facts
 
 
 def _digest(path: Path) -> str:

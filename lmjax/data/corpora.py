@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmjax.data.files import COMPRESSED
 from lmjax.data.scratch import Scratch
 from lmjax.data.text import Vocabulary, build_vocabulary, read_lines, tokenize_lines
 
@@ -24,7 +25,6 @@ __all__ = ["Corpus", "directory", "one_split", "stdlib"]
 
 SPLITS = ("train", "valid", "test")
 LAYOUTS = ("{}.txt", "ptb.{}.txt", "wiki.{}.tokens", "wiki.{}.raw")
-PACKED = ("", ".gz", ".bz2", ".xz", ".zst")  # endings of the files' names
 NOT_PROSE = {"site-packages", "dist-packages", "test", "tests", "idle_test"}  # folders left out
 
 
@@ -99,7 +99,7 @@ def one_split(path, split: str, *, vocab: Vocabulary) -> Corpus:
 
 def _find(path: Path, needed: Collection[str]) -> dict[str, Path]:
     """Return the files, by split, of the first layout that has those needed."""
-    for layout, ending in product(LAYOUTS, PACKED):
+    for layout, ending in product(LAYOUTS, ("", *COMPRESSED)):
         files = {split: path / (layout.format(split) + ending) for split in SPLITS}
         files = {split: file for split, file in files.items() if file.is_file()}
         if set(needed) <= set(files):

@@ -1,17 +1,13 @@
-"""Models on disk: flat arrays in one safetensors file, with the words in its header."""
+"""N-gram models on disk."""
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from lmjax.data import Vocabulary
+from lmjax.models.files import read_arrays, write_arrays
 from lmjax.models.ngram.model import Level, NGram, Quantised
 
 __all__ = ["load", "save"]
@@ -27,29 +23,14 @@ def save(path, model: NGram, vocab: Vocabulary, **facts: str):
     if model.vocab_size != len(vocab):
         sizes = f"a model of {model.vocab_size} words and a vocabulary of {len(vocab)}"
         raise ValueError(f"save: {sizes}")
-    if Path(path).exists() and not Path(path).is_file():  # a device would be replaced by a file
-        raise ValueError(f"save: {path} is there, and not a file")
-    arrays = {"unseen": model.unseen}
+    arrays: dict[str, Any] = {"unseen": model.unseen}
     for k, level in enumerate(model.levels, 1):
         for name, value in level._asdict().items():
             if isinstance(value, Quantised):
                 arrays |= {f"{k}.{name}.{part}": x for part, x in value._asdict().items()}
             elif not isinstance(value, tuple):  # () is not written
                 arrays[f"{k}.{name}"] = value
-    header = {
-        "kind": "lmjax n-gram",
-        "level": vocab.level,
-        "symbols": json.dumps(vocab.symbols),
-        **facts,
-    }
-    fresh = Path(f"{path}.{os.getpid()}.part")
-    try:
-        save_file({name: np.asarray(x) for name, x in arrays.items()}, fresh, header)
-        fresh.replace(path)
-    except SafetensorError as error:
-        raise OSError(f"{path}: {error}") from None
-    finally:
-        fresh.unlink(missing_ok=True)
+    write_arrays(path, "n-gram", arrays, vocab, facts)
 
 
 def load(path) -> tuple[NGram, Vocabulary, dict[str, str]]:
@@ -58,15 +39,7 @@ def load(path) -> tuple[NGram, Vocabulary, dict[str, str]]:
     Raises:
         ValueError: the file is not one of an n-gram model.
     """
-    try:
-        with safe_open(path, "numpy") as file:
-            facts = file.metadata() or {}
-            arrays = {name: jnp.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path}: {error}") from None
-    if facts.pop("kind", None) != "lmjax n-gram":
-        raise ValueError(f"{path} holds no n-gram model")
-    vocab = Vocabulary(tuple(json.loads(facts.pop("symbols"))), facts.pop("level"))
+    arrays, vocab, facts = read_arrays(path, "n-gram")
 
     def values(name):
         if f"{name}.code" in arrays:

@@ -6,6 +6,7 @@ is looked up).
 
 from lmjax.models.snm.adjustment import EDGES, Adjustment, LeftOut, left_out, loss, train
 from lmjax.models.snm.features import Counts, Table, count, feature_types
+from lmjax.models.snm.files import load, save
 from lmjax.models.snm.model import SNM, Feature, fit, index, snm
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "fit",
     "index",
     "left_out",
+    "load",
     "loss",
+    "save",
     "snm",
     "train",
 ]

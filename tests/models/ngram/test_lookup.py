@@ -15,7 +15,6 @@ from lmjax.data import read_lines
 from lmjax.models import Params, next_log_probs, states
 from lmjax.models import log_prob as score
 from lmjax.models import ngram as ng
-from lmjax.models.ngram import files
 
 IDS, VOCAB = ng.read_text(read_lines(Path(__file__).parents[2] / "golden" / "story.txt"))
 COUNTS = ng.count(IDS, 4, size=len(VOCAB), eos=VOCAB.eos)
@@ -194,7 +193,7 @@ def test_a_full_disk_or_a_device_is_an_error(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="pipe is there, and not a file"):
         ng.save(tmp_path / "pipe", MODEL, VOCAB)
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr("lmjax.models.files.save_file", full)
     with pytest.raises(OSError, match=r"model: .*No space left on device"):
         ng.save(tmp_path / "model", MODEL, VOCAB)
     assert [*tmp_path.iterdir()] == [tmp_path / "pipe"]
