@@ -10,7 +10,7 @@ import lmjax
 ROOT = Path(lmjax.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = {
-    **dict.fromkeys(["cell", "checks", "ids", "precision", "tree"], 0),
+    **dict.fromkeys(["cell", "checks", "ids", "interrupt", "precision", "tree"], 0),
     **dict.fromkeys(["factory", "unroll"], 1),
     **dict.fromkeys(["cells", "heads", "data"], 2),
     **dict.fromkeys(["models", "analysis"], 3),

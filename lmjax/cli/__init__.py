@@ -8,7 +8,13 @@ import signal
 import sys
 import time
 
+from lmjax.interrupt import handled
+
 __all__ = ["main"]
+
+
+INTERRUPTED = "interrupted; the same train command with --resume goes on"
+NEW_LINE = "\x1b[?25h\n"  # on a terminal: with a cursor, and not behind its ^C
 
 
 def main() -> None:
@@ -16,7 +22,8 @@ def main() -> None:
     began = time.perf_counter()
     try:
         try:
-            _run(began)
+            with handled(_quit):
+                _run(began)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # who reads has seen enough
@@ -30,14 +37,13 @@ def main() -> None:
         _end(1, error)
     except KeyboardInterrupt as error:
         number, *_ = error.args or (signal.SIGINT,)
-        _end(128 + number, "interrupted; the same train command with --resume goes on")
+        _end(128 + number, INTERRUPTED)
 
 
 def _run(began: float) -> None:
     import tyro
 
     from lmjax.cli import demo, mixing, ngram, recurrent, terminal
-    from lmjax.train.interrupt import at_once, handled
 
     terminal.start_clock(began)
     app, ngrams = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
@@ -49,8 +55,13 @@ def _run(began: float) -> None:
         ngrams, name="ngram", help="N-gram models: fit, eval, generate, complete, report, arpa."
     )
     description = "Recurrent language models in JAX whose gradients can be seen."
-    with handled(at_once):
-        app.cli(prog="lmjax", description=description, config=(tyro.conf.FlagCreatePairsOff,))
+    app.cli(prog="lmjax", description=description, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def _quit(number, frame) -> None:
+    """End the process on a signal: nothing is half done outside of `train.fit`, which holds it."""
+    os.write(2, f"{NEW_LINE * os.isatty(2)}lmjax: {INTERRUPTED}\n".encode())
+    os._exit(128 + number)
 
 
 def _end(status: int, text) -> None:

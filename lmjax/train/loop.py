@@ -16,12 +16,12 @@ import optax
 
 from lmjax.checks import check_positive
 from lmjax.data import Corpus, contiguous
+from lmjax.interrupt import Signals, held
 from lmjax.metrics import perplexity
 from lmjax.models import LanguageModel
 from lmjax.train import plateau
 from lmjax.train.course import LAST, Course, Progress, Standing, load, start
 from lmjax.train.history import History
-from lmjax.train.interrupt import at_once, handled, held
 from lmjax.train.step import TrainState, init_state, optimizer, rewind, step
 
 __all__ = ["Run", "fit", "steps_per_epoch"]
@@ -107,13 +107,14 @@ def fit(
     epoch_steps = steps_per_epoch(len(corpus.train), batch_size, bptt)
     total, eos = epochs * epoch_steps, corpus.vocab.eos
     transform = optimizer(steps=total) if transform is None else transform
-    state = init_state(lm, transform, key, batch_size, _checked(lm, params))
-    course = _begin(lm, state, total, report, out, resume)
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
-    with held() as check_signals:
+    with held() as signals:
+        state = init_state(lm, transform, key, batch_size, _checked(lm, params))
+        course = _begin(lm, state, total, report, out, resume)
         try:
             course.pull()
             for epoch in range(course.at.done, epochs):
+                signals.check()
                 if patience is not None and course.at.since >= patience:
                     break
                 taken, late = int(course.at.state.step) - epoch * epoch_steps, False
@@ -122,15 +123,14 @@ def fit(
                 for batch in islice(batches, taken, None):
                     state, metrics = step(lm, transform, state, batch, reset=reset)
                     course.step(state, int(batch.mask.sum()), metrics)
-                    check_signals()
+                    signals.check()
                     if late := time.monotonic() > deadline:
                         break
                 course.pull(validating=True)
-                valid = _validate(lm, state.params, corpus, batch_size)
+                valid = _validate(lm, state.params, corpus, batch_size, signals)
                 state = state if late else _tell(transform, state, valid)
                 course.validation(state, valid, epoch_done=not late)
                 course.save()
-                check_signals()
                 if late:
                     break
         except KeyboardInterrupt:
@@ -171,9 +171,10 @@ def _begin(lm, state, total, report, out, resume) -> Course:
     return course
 
 
-def _validate(lm, params, corpus, batch_size) -> float:
+def _validate(lm, params, corpus, batch_size, signals: Signals) -> float:
     """Return the validation perplexity; a signal is heard at once, as nothing is half done."""
-    with handled(at_once), np.errstate(over="ignore"):
+    signals.check()
+    with signals.heard(), np.errstate(over="ignore"):
         start, ids = corpus.vocab.eos, corpus.valid
         return perplexity(lm, params, ids, start=start, batch_size=batch_size).perplexity
 

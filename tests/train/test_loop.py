@@ -1,5 +1,6 @@
 """Training learns, repeats itself, resumes where it stopped, and says when it cannot."""
 
+import signal
 import sys
 
 import chex
@@ -249,3 +250,26 @@ def test_a_checkpoint_of_an_earlier_version_is_named(noise, tmp_path):
     checkpoint.save(tmp_path / "last.safetensors", tree, meta | {"history": run.history._asdict()})
     with pytest.raises(ValueError, match="of an earlier version"):
         train.load_history(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["_validate", "step"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_got_a_signal_goes_on_as_if_it_had_not(
+    noise, tmp_path, monkeypatch, place, number
+):
+    options = {"epochs": 2, "batch_size": 4, "bptt": 10, "transform": train.optimizer(steps=12)}
+    run = lambda **more: train.fit(SMALL, noise, jax.random.key(0), **options, **more)
+    whole, called, real = run(), [], getattr(loop, place)
+
+    def interrupted(*args, **kwargs):
+        called.append(place)
+        if len(called) == 2:
+            signal.raise_signal(number)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(loop, place, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(out=tmp_path)
+    assert (tmp_path / "last.safetensors").exists() and len(called) == 2
+    monkeypatch.undo()
+    assert run(out=tmp_path, resume=True).history == whole.history
