@@ -80,3 +80,17 @@ def test_an_input_or_target_outside_the_vocabulary_makes_the_loss_nan(wrong, key
     for batch in (data.Batch(bad, tokens, mask), data.Batch(tokens, bad, mask)):
         copy = jax.tree.map(jnp.copy, state)
         assert jnp.isnan(train.step(SAMPLED, ADAM, copy, batch)[1].loss)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        optax.adafactor(0.1, min_dim_size_to_factor=4),
+        optax.MultiSteps(optax.sgd(0.1), 2).gradient_transformation(),
+        optax.sm3(0.1),
+    ],
+    ids=["factored", "gathered", "one number an axis"],
+)
+def test_a_transformation_that_is_not_row_by_row_takes_all_rows(key, transform):
+    _, dense, sparse = dense_and_sparse(SAMPLED, transform, key, 2)
+    chex.assert_trees_all_close(sparse, dense, rtol=1e-9, atol=1e-12)

@@ -9,6 +9,7 @@ import pytest
 from toy import LM, SHORT, SMALL, VOCAB
 
 from lmjax import cells, data, models, train
+from lmjax.analysis import clip_by_global_norm
 
 
 def test_one_step_is_sgd_on_the_clipped_mean_loss(corpus, key):
@@ -30,6 +31,36 @@ def test_one_step_is_sgd_on_the_clipped_mean_loss(corpus, key):
     assert metrics.loss == pytest.approx(float(value)) and metrics.norm == pytest.approx(
         float(norm)
     )
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        optax.adam(0.01),
+        optax.chain(clip_by_global_norm(0.1), clip_by_global_norm(0.01), optax.sgd(0.1)),
+        optax.noisy_sgd(0.1, key=0),
+        optax.contrib.momo(),
+    ],
+    ids=["no clip", "two clips", "random", "asks for the loss"],
+)
+def test_any_transformation_trains_and_the_norm_is_that_of_the_gradient(corpus, key, transform):
+    batch = next(data.contiguous(corpus.train, batch_size=5, seq_len=10, start=VOCAB.eos))
+    _, known = train.step(LM, SHORT, train.init_state(LM, SHORT, key, 5), batch)
+    new, metrics = train.step(LM, transform, train.init_state(LM, transform, key, 5), batch)
+    assert metrics == known and metrics.norm > 0
+    moved = jax.tree.map(lambda p, q: (p != q).any(), new.params, train.init_params(LM, key))
+    assert all(jax.tree.leaves(moved))
+
+
+def test_value_is_the_loss_of_the_batch_and_value_fn_the_loss_of_parameters(corpus, key):
+    def update(updates, state, params, *, value, grad, value_fn, **_):
+        return optax.tree.zeros_like(updates), (value, value_fn(params), optax.tree.norm(grad))
+
+    seen = lambda params: (jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
+    asks = optax.GradientTransformationExtraArgs(seen, update)
+    batch = next(data.contiguous(corpus.train, batch_size=5, seq_len=10, start=VOCAB.eos))
+    new, metrics = train.step(LM, asks, train.init_state(LM, asks, key, 5), batch)
+    np.testing.assert_allclose(new.opt, (metrics.loss, metrics.loss, metrics.norm), rtol=1e-12)
 
 
 def test_a_reset_sequence_begins_anew(corpus, key):
