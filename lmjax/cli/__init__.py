@@ -36,8 +36,9 @@ def main() -> None:
     except FloatingPointError as error:
         _end(1, error)
     except KeyboardInterrupt as error:
-        number, *_ = error.args or (signal.SIGINT,)
-        _end(128 + number, INTERRUPTED)
+        if error.args:  # a signal that `train.fit` held back
+            _quit(*error.args)
+        _end(128 + signal.SIGINT, INTERRUPTED)
 
 
 def _run(began: float) -> None:
@@ -58,8 +59,11 @@ def _run(began: float) -> None:
     app.cli(prog="lmjax", description=description, config=(tyro.conf.FlagCreatePairsOff,))
 
 
-def _quit(number, frame) -> None:
-    """End the process on a signal: nothing is half done outside of `train.fit`, which holds it."""
+def _quit(number, frame=None) -> None:
+    """End the process on a signal: nothing is half done outside of `train.fit`, which holds it.
+
+    At once: XLA may still compute, and what it works on be torn down.
+    """
     os.write(2, f"{NEW_LINE * os.isatty(2)}lmjax: {INTERRUPTED}\n".encode())
     os._exit(128 + number)
 

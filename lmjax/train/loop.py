@@ -149,9 +149,13 @@ def _checked(lm: LanguageModel, params):
     if params is None:
         return None
     like = jax.eval_shape(lm.init, jax.random.key(0))
-    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
-    if shapes(params) != shapes(like):
-        raise ValueError(f"params: the model's have shapes {shapes(like)}, these {shapes(params)}")
+    named = jax.tree_util.tree_leaves_with_path
+    shapes = lambda tree: {jax.tree_util.keystr(path): jnp.shape(x) for path, x in named(tree)}
+    wanted, given = shapes(like), shapes(params)
+    for name in wanted | given:
+        want, got = (d.get(name, "nothing") for d in (wanted, given))
+        if want != got:
+            raise ValueError(f"params: {name} of shape {want} in the model, {got} here")
     return jax.tree.map(lambda x, own: jnp.asarray(x, own.dtype), params, like)
 
 

@@ -225,8 +225,8 @@ def test_a_training_begins_with_the_parameters_given_and_leaves_them(corpus):
     still = fit(corpus, epochs=1, transform=optax.sgd(1e-9), params=first.params)
     chex.assert_trees_all_close(still.params, given, atol=1e-6)
     chex.assert_trees_all_equal(first.params, given)
-    with pytest.raises(ValueError, match="params: the model's have shapes"):
-        fit(corpus, params=first.params._replace(cell=()))
+    with pytest.raises(ValueError, match=r"params: .embed of shape \(6, 8\) in the model, \(3,\)"):
+        fit(corpus, params=first.params._replace(embed=np.ones(3)))
 
 
 def test_a_plateau_counts_validations_not_steps(noise, monkeypatch, tmp_path):
