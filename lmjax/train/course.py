@@ -101,7 +101,8 @@ class Course:
         recent, steps = self.history.loss[-count:], len(self.history.loss)
         if not np.isfinite(recent).all():
             raise FloatingPointError(
-                f"training: the loss is not finite at step {steps} of {self.total}"
+                f"training: the loss is not finite at step {steps} of {self.total}; "
+                "try a smaller learning_rate"
             )
         tokens, loss = (self.history.tokens or [0])[-1], np.mean(recent) if recent else math.nan
         self.report(Progress(steps, self.total, tokens, float(loss), **{"valid": None, **about}))

@@ -133,7 +133,7 @@ def fit(
                 course.save()
                 if late:
                     break
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             if course.is_whole():
                 course.save()
             raise
