@@ -102,7 +102,7 @@ class Course:
         if not np.isfinite(recent).all():
             raise FloatingPointError(
                 f"training: the loss is not finite at step {steps} of {self.total}; "
-                "try a smaller learning_rate"
+                "try a smaller learning rate"
             )
         tokens, loss = (self.history.tokens or [0])[-1], np.mean(recent) if recent else math.nan
         self.report(Progress(steps, self.total, tokens, float(loss), **{"valid": None, **about}))

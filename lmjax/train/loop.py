@@ -139,7 +139,7 @@ def fit(
             raise
     if course.at.valid == math.inf:
         raise FloatingPointError(
-            "training: no validation perplexity was finite; try a smaller learning_rate"
+            "training: no validation perplexity was finite; try a smaller learning rate"
         )
     return Run(course.at.best, course.at.valid, course.history, course.at.state.opt)
 

@@ -67,7 +67,7 @@ def test_a_training_that_diverged_is_not_a_success(call, corpus, tmp_path):
     if out:
         numbers(out)
     assert status == 1 and "Traceback" not in err
-    assert "smaller --lr" in err.splitlines()[-1]
+    assert "smaller learning rate" in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
