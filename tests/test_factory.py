@@ -36,7 +36,7 @@ def test_the_same_arguments_in_another_form_give_the_same_cell(make):
         (lambda: heads.softmax(8, [12]), r"softmax: vocab_size: .* whole number, got \[12\]"),
         (lambda: heads.softmax(0, 12), "n: must be at least 1, got 0"),
         (lambda: heads.tied(-3), "vocab_size: must be at least 1, got -3"),
-        (lambda: heads.sampled(8, 12, power=jnp.nan), "sampled: power: must be a number, got nan"),
+        (lambda: heads.zipf(12, jnp.nan), "zipf: power: must be a number, got nan"),
         (lambda: cells.lstm(8.0, 8), "lstm: n_in: must be a whole number, got 8.0"),
         (lambda: cells.mingru(None, 3), "mingru: n_in: must be a whole number, got None"),
         (lambda: cells.lstm(8, 8, forget_bias=[1.0]), "lstm: forget_bias: must be a number"),

@@ -15,9 +15,12 @@ from lmjax import analysis, cells, data, models, train
 from lmjax.analysis.spectrum import _modes
 from lmjax.decoding.prompt import advance
 from lmjax.decoding.sampling import _sample
+from lmjax.metrics.dynamic import _follow, _Moving
 from lmjax.metrics.perplexity import _score
-from lmjax.models import ngram
+from lmjax.models import ngram, snm
 from lmjax.models.language_model import _after_one
+from lmjax.models.snm.adjustment import left_out, minimise
+from lmjax.train import plateau
 from lmjax.unroll import record, scan, unroll
 
 T, B, N = 6, 2, 3
@@ -98,6 +101,29 @@ ENTRIES = {  # name in the library -> (function, arguments)
     ),
     "_after_one": lambda: (partial(_after_one, LM), LM.init(KEY)),
     "_score": lambda: (*on_text(_score), BATCH),
+    "_follow": lambda: (
+        partial(_follow, LM, optax.sgd(0.1)),
+        LM.init(KEY),
+        _Moving(LM.init(KEY), optax.sgd(0.1).init(()), LM.cell.initial_state(LM.init(KEY).cell, (B,))),
+        BATCH,
+        0.1,
+    ),
+    "cache_log_prob": lambda: (
+        partial(models.cache_log_prob, size=3),
+        jnp.ones((T, N)),
+        jnp.zeros(T, jnp.int32),
+    ),
+    "minimise": lambda: (
+        partial(minimise, vocab_size=4, epochs=1, batch_size=2, learning_rate=0.1),
+        left_out(snm.count([1, 2, 0, 1, 3, 0], ((), (1,)), vocab_size=4), np.arange(6)),
+        KEY,
+    ),
+    "tell": lambda: (
+        partial(plateau.tell, optax.contrib.reduce_on_plateau()),
+        jnp.ones(N),
+        optax.contrib.reduce_on_plateau().init(jnp.ones(N)),
+        1.0,
+    ),
     "advance": lambda: (*on_text(advance), IDS),
     "_sample": lambda: (*on_text(_sample, batch=(), **SAMPLING), KEY),
     "log_prob": lambda: on_ngram(ngram.log_prob),
@@ -165,7 +191,14 @@ def test_an_entry_point_lowers_for_every_platform(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["_score", "_modes", *(name for name in ENTRIES if hasattr(analysis, name))]
+    "name",
+    [
+        "_score",
+        "_follow",
+        "cache_log_prob",
+        "_modes",
+        *(name for name in ENTRIES if hasattr(analysis, name)),
+    ],
 )
 def test_scores_and_diagnoses_multiply_in_full_precision(name):
     text = lower(("cuda",), ENTRIES[name]).as_text()

@@ -15,6 +15,7 @@ from lmjax.data import contiguous
 from lmjax.metrics.perplexity import Perplexity, summary
 from lmjax.metrics.signature import signature
 from lmjax.models import LanguageModel, log_prob
+from lmjax.precision import full_precision
 
 __all__ = ["dynamic_perplexity"]
 
@@ -77,10 +78,10 @@ def dynamic_perplexity(
     default = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1))
     transform = default if transform is None else transform
     moving = _Moving(params, transform.init(params), lm.cell.initial_state(params.cell, (1,)))
-    moving = jax.tree.map(jnp.copy, moving)  # `_step` donates them
+    moving = jax.tree.map(jnp.copy, moving)  # `_follow` donates them
     parts = []
     for batch in contiguous(ids, batch_size=1, seq_len=seq_len, start=start):
-        moving, logp = _step(lm, transform, params, moving, batch, decay)
+        moving, logp = _follow(lm, transform, params, moving, batch, decay)
         parts.append(logp)
     logp = np.concatenate(jax.device_get(parts)).ravel()[: len(ids)]
     text = signature(**fields, tokens=len(ids), dynamic=f"{seq_len}/{decay:g}")
@@ -89,7 +90,8 @@ def dynamic_perplexity(
 
 
 @partial(jax.jit, static_argnames=("lm", "transform"), donate_argnames="moving")
-def _step(lm, transform, origin, moving, batch, decay):
+@full_precision
+def _follow(lm, transform, origin, moving, batch, decay):
     """Score a segment; return what has moved, and the log-probabilities under what had."""
 
     def loss(params):

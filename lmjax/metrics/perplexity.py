@@ -66,7 +66,7 @@ def perplexity(
 
     >>> from lmjax import cells, models
     >>> lm = models.recurrent(cells.rnn(4, 4), vocab_size=10)
-    >>> params = jax.tree.map(jnp.zeros_like, lm.init(jax.random.key(0)))
+    >>> params = jax.tree.map(lambda x: 0 * x, lm.init(jax.random.key(0)))
     >>> result = perplexity(lm, params, np.arange(7), start=0)
     >>> round(result.perplexity, 4), result.tokens
     (10.0, 7)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lmjax.checks import check_positive
+from lmjax.precision import full_precision
 
 __all__ = ["cache_log_prob", "with_cache"]
 
@@ -16,6 +17,7 @@ QUERIES = 256  # positions that are scored at a time
 
 
 @partial(jax.jit, static_argnames="size")
+@full_precision
 def cache_log_prob(features, targets, *, size: int, theta: float = 0.0) -> jax.Array:
     """Return log P_cache(x_t) of each position of a text, given the text before it.
 

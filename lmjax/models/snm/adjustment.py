@@ -21,7 +21,17 @@ from jax import lax
 from lmjax.checks import check_positive
 from lmjax.models.snm.features import Counts, Table, is_ngram
 
-__all__ = ["EDGES", "Adjustment", "LeftOut", "adjusted", "bucket", "left_out", "loss", "train"]
+__all__ = [
+    "EDGES",
+    "Adjustment",
+    "LeftOut",
+    "adjusted",
+    "bucket",
+    "left_out",
+    "loss",
+    "minimise",
+    "train",
+]
 
 # the least count of each bucket: two buckets for each doubling
 EDGES = np.unique([int(2**k * part) for k in range(12) for part in (1, 1.5)])
@@ -116,10 +126,10 @@ def train(
     batch_size: int = 1024,
     learning_rate: float = 0.05,
 ) -> Adjustment:
-    """Minimise the mean of `loss` by Adam, its rate falling to 0 along a cosine.
+    """Train the factors on positions of a text, each left out of the counts in its turn.
 
     Args:
-        counts: of the features of a text.
+        counts: of the features of the text.
         key: random key, which draws positions, and their order.
         positions: how many positions of the text are trained on.
         epochs: passes over them.
@@ -130,29 +140,37 @@ def train(
     k_sample, k_order = jax.random.split(key)
     positions = min(positions, len(counts.ids))
     at = jax.random.choice(k_sample, len(counts.ids), (positions,), replace=False)
-    data = left_out(counts, np.sort(at))
-    types, batch_size = len(counts.types), min(batch_size, positions)
+    data = jax.tree.map(jnp.asarray, left_out(counts, np.sort(at)))
+    options = {"epochs": epochs, "batch_size": min(batch_size, positions)}
+    return minimise(data, k_order, counts.vocab_size, learning_rate=learning_rate, **options)
+
+
+@partial(jax.jit, static_argnames=("vocab_size", "epochs", "batch_size", "learning_rate"))
+def minimise(
+    data: LeftOut, key, vocab_size: int, *, epochs: int, batch_size: int, learning_rate: float
+) -> Adjustment:
+    """Minimise the mean of `loss` by Adam, its rate falling to 0 along a cosine."""
+    positions, types = data.totals.shape
     batches = positions // batch_size
     transform = optax.adam(optax.cosine_decay_schedule(learning_rate, epochs * batches))
 
-    def step(data, carry, at):
+    def step(carry, at):
         parameters, state = carry
         batch = jax.tree.map(lambda x: x[at], data)
-        gradient = jax.grad(lambda p: loss(p, batch, counts.vocab_size).mean())(parameters)
+        gradient = jax.grad(lambda p: loss(p, batch, vocab_size).mean())(parameters)
         updates, state = transform.update(gradient, state)
         return (optax.apply_updates(parameters, updates), state), None
 
-    def epoch(data, carry, key):
+    def epoch(carry, key):
         order = jax.random.permutation(key, positions)[: batches * batch_size]
-        return lax.scan(partial(step, data), carry, order.reshape(batches, batch_size))
-
-    @jax.jit
-    def run(start, data):
-        return lax.scan(partial(epoch, data), start, jax.random.split(k_order, epochs))[0][0]
+        return lax.scan(step, carry, order.reshape(batches, batch_size))
 
     shape = (types, len(EDGES), len(EDGES))
     start = Adjustment(jnp.zeros(shape), jnp.zeros((types, types)), jnp.zeros(()))
-    return run((start, transform.init(start)), jax.tree.map(jnp.asarray, data))
+    (parameters, _), _ = lax.scan(
+        epoch, (start, transform.init(start)), jax.random.split(key, epochs)
+    )
+    return parameters
 
 
 def adjusted(table: Table, by_count: np.ndarray) -> np.ndarray:
