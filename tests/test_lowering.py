@@ -104,7 +104,9 @@ ENTRIES = {  # name in the library -> (function, arguments)
     "_follow": lambda: (
         partial(_follow, LM, optax.sgd(0.1)),
         LM.init(KEY),
-        _Moving(LM.init(KEY), optax.sgd(0.1).init(()), LM.cell.initial_state(LM.init(KEY).cell, (B,))),
+        _Moving(
+            LM.init(KEY), optax.sgd(0.1).init(()), LM.cell.initial_state(LM.init(KEY).cell, (B,))
+        ),
         BATCH,
         0.1,
     ),
