@@ -5,7 +5,7 @@ from lmjax.heads.class_factored import ClassFactored, class_factored
 from lmjax.heads.head import Head
 from lmjax.heads.proposals import Proposal, unigram, zipf
 from lmjax.heads.registry import HEADS
-from lmjax.heads.sampled import blackout, blackout_loss, nce, nce_loss, sampled, sampled_loss
+from lmjax.heads.sampled import blackout_loss, nce_loss, sampled, sampled_loss
 from lmjax.heads.softmax import Softmax, softmax, softmax_log_prob, softmax_loss, tied
 
 __all__ = [
@@ -17,11 +17,9 @@ __all__ = [
     "Softmax",
     "Tail",
     "adaptive",
-    "blackout",
     "blackout_loss",
     "class_factored",
     "default_cutoffs",
-    "nce",
     "nce_loss",
     "sampled",
     "sampled_loss",

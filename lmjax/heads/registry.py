@@ -6,7 +6,7 @@ from functools import partial
 from lmjax.heads.adaptive import adaptive
 from lmjax.heads.class_factored import class_factored
 from lmjax.heads.head import Head
-from lmjax.heads.sampled import blackout, nce, sampled
+from lmjax.heads.sampled import blackout_loss, nce_loss, sampled
 from lmjax.heads.softmax import softmax, tied
 
 __all__ = ["HEADS"]
@@ -17,7 +17,7 @@ HEADS: dict[str, Callable[[int, int], Head]] = {
     "adaptive": adaptive,
     "sampled": sampled,
     "tied_sampled": partial(sampled, share_embedding=True),
-    "nce": nce,
-    "blackout": blackout,
+    "nce": partial(sampled, loss=nce_loss),
+    "blackout": partial(sampled, loss=blackout_loss),
     "class_factored": class_factored,
 }

@@ -5,6 +5,8 @@ gradient: it is no likelihood, and no perplexity may be made of it. Training upd
 the batch and those drawn, see `train.step`.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.nn import log_sigmoid
@@ -16,98 +18,7 @@ from lmjax.heads.proposals import Proposal, zipf
 from lmjax.heads.softmax import softmax, tied
 from lmjax.ids import nan_loss_outside
 
-__all__ = ["blackout", "blackout_loss", "nce", "nce_loss", "sampled", "sampled_loss"]
-
-
-@factory
-def sampled(
-    n: int,
-    vocab_size: int,
-    *,
-    samples: int = 1024,
-    proposal: Proposal | None = None,
-    share_embedding: bool = False,
-) -> Head:
-    """Return the full softmax with an importance-sampled loss, see `sampled_loss`.
-
-    All but `loss` are those of `softmax`, and exact.
-
-    Args:
-        n: size of the features y.
-        vocab_size: V.
-        samples: K.
-        proposal: q, default `zipf(V)`, for which word 0 must be the most frequent, as
-            `data.Vocabulary` numbers them.
-        share_embedding: take the embedding's rows for u_w, as `tied` does.
-
-    >>> from types import SimpleNamespace
-    >>> head = sampled(3, 50, samples=20)
-    >>> params = SimpleNamespace(head=head.init(jax.random.key(0)))
-    >>> head.loss(params, jnp.ones((4, 3)), jnp.arange(4), jax.random.key(1)).shape
-    (4,)
-
-    Raises:
-        ValueError: `samples` is below 1.
-
-    References: Bengio and Senecal (2008); Jozefowicz, Vinyals, Schuster, Shazeer and Wu (2016).
-    """
-    return _sampled(sampled_loss, n, vocab_size, samples, proposal, share_embedding)
-
-
-@factory
-def nce(
-    n: int,
-    vocab_size: int,
-    *,
-    samples: int = 1024,
-    proposal: Proposal | None = None,
-    share_embedding: bool = False,
-) -> Head:
-    """Return the full softmax with the loss of noise contrastive estimation, see `nce_loss`.
-
-    The bias begins at -log V, so that the scores begin about normalised. Arguments as for
-    `sampled`.
-
-    References: Gutmann and Hyvarinen (2010); Mnih and Teh (2012).
-    """
-    head = _sampled(nce_loss, n, vocab_size, samples, proposal, share_embedding)
-    shift = lambda b: b - jnp.log(vocab_size).astype(b.dtype)
-    if share_embedding:
-        return head._replace(init=lambda key: shift(head.init(key)))
-    return head._replace(init=lambda key: (p := head.init(key))._replace(b=shift(p.b)))
-
-
-@factory
-def blackout(
-    n: int,
-    vocab_size: int,
-    *,
-    samples: int = 1024,
-    proposal: Proposal | None = None,
-    share_embedding: bool = False,
-) -> Head:
-    """Return the full softmax with the discriminative loss of BlackOut, see `blackout_loss`.
-
-    Arguments as for `sampled`; the source takes q = unigram^power with a power from 0.1 to 0.4.
-
-    References: Ji, Vishwanathan, Satish, Anderson and Dubey (2016).
-    """
-    return _sampled(blackout_loss, n, vocab_size, samples, proposal, share_embedding)
-
-
-def _sampled(loss, n, vocab_size, samples, proposal, share_embedding) -> Head:
-    check_positive(samples=samples)
-    q = zipf(vocab_size) if proposal is None else proposal
-    full = tied(vocab_size) if share_embedding else softmax(n, vocab_size)
-
-    def of_sample(params, y, token, key):
-        w, b = (params.embed, params.head) if share_embedding else params.head
-        return loss(w, b, y, token, q.draw(key, samples), q.log_prob)
-
-    def rows(token, key):
-        return jnp.concatenate([token.ravel(), q.draw(key, samples)])
-
-    return full._replace(loss=of_sample, rows=rows, shares_embedding=share_embedding)
+__all__ = ["blackout_loss", "nce_loss", "sampled", "sampled_loss"]
 
 
 def sampled_loss(w, b, y, token, drawn, log_q):
@@ -133,6 +44,8 @@ def sampled_loss(w, b, y, token, drawn, log_q):
 
     Raises:
         ValueError: the shapes of `y` and `token` do not agree.
+
+    References: Bengio and Senecal (2008); Jozefowicz, Vinyals, Schuster, Shazeer and Wu (2016).
     """
     _, z, others, hit = _scores(w, b, y, token, drawn)
     others = jnp.where(hit, -jnp.inf, others - log_q(drawn) - jnp.log(len(drawn)))
@@ -147,6 +60,8 @@ def nce_loss(w, b, y, token, drawn, log_q):
 
     As K grows its gradient tends to that of the cross entropy, where the e^{z_v} sum to one; they
     are driven to do so. Arguments and result as for `sampled_loss`.
+
+    References: Gutmann and Hyvarinen (2010); Mnih and Teh (2012).
     """
     word, z, others, _ = _scores(w, b, y, token, drawn)
     log_noise = lambda words: log_q(words) + jnp.log(len(drawn))
@@ -161,7 +76,9 @@ def blackout_loss(w, b, y, token, drawn, log_q):
         loss = -log p_w - sum_{v drawn, v != w} log(1 - p_v)
 
     Without the second sum it is the importance-sampled softmax of these weights. Arguments and
-    result as for `sampled_loss`.
+    result as for `sampled_loss`; the source takes q = unigram^power with a power from 0.1 to 0.4.
+
+    References: Ji, Vishwanathan, Satish, Anderson and Dubey (2016).
     """
     word, z, others, hit = _scores(w, b, y, token, drawn)
     own, others = z - log_q(word), others - log_q(drawn)
@@ -171,6 +88,59 @@ def blackout_loss(w, b, y, token, drawn, log_q):
     refused = jnp.log1p(-jnp.minimum(jnp.exp(below), 1 - jnp.finfo(below.dtype).eps))
     losses = total - own - jnp.where(hit, 0, refused).sum(-1)
     return nan_loss_outside(losses, token, len(w))
+
+
+@factory
+def sampled(
+    n: int,
+    vocab_size: int,
+    *,
+    loss: Callable = sampled_loss,
+    samples: int = 1024,
+    proposal: Proposal | None = None,
+    share_embedding: bool = False,
+) -> Head:
+    """Return the full softmax, trained by a loss on K words that are drawn from q.
+
+    All but `loss` are those of `softmax`, and exact. The bias begins at -log V, so that the e^{z_v}
+    begin with a sum of about one: the softmax does not see it, `nce_loss` needs it.
+
+    Args:
+        n: size of the features y.
+        vocab_size: V.
+        loss: `sampled_loss`, `nce_loss`, `blackout_loss`, or a function of their arguments.
+        samples: K.
+        proposal: q, default `zipf(V)`, for which word 0 must be the most frequent, as
+            `data.Vocabulary` numbers them.
+        share_embedding: take the embedding's rows for u_w, as `tied` does.
+
+    >>> from types import SimpleNamespace
+    >>> head = sampled(3, 50, samples=20)
+    >>> params = SimpleNamespace(head=head.init(jax.random.key(0)))
+    >>> head.loss(params, jnp.ones((4, 3)), jnp.arange(4), jax.random.key(1)).shape
+    (4,)
+
+    Raises:
+        ValueError: `samples` is below 1.
+    """
+    check_positive(samples=samples)
+    q = zipf(vocab_size) if proposal is None else proposal
+    full = tied(vocab_size) if share_embedding else softmax(n, vocab_size)
+    weights = lambda params: (params.embed, params.head) if share_embedding else params.head
+
+    def init(key):
+        params = full.init(key)
+        if share_embedding:
+            return params - jnp.log(vocab_size)
+        return params._replace(b=params.b - jnp.log(vocab_size))
+
+    def of_sample(params, y, token, key):
+        return loss(*weights(params), y, token, q.draw(key, samples), q.log_prob)
+
+    def rows(token, key):
+        return jnp.concatenate([token.ravel(), q.draw(key, samples)])
+
+    return full._replace(init=init, loss=of_sample, rows=rows)
 
 
 def _scores(w, b, y, token, drawn):

@@ -24,8 +24,8 @@ HEADS = {
     "class_factored": heads.class_factored(N, V, classes=4),
     "sampled": heads.sampled(N, V, samples=7),
     "tied_sampled": heads.sampled(N, V, samples=7, share_embedding=True),
-    "nce": heads.nce(N, V, samples=7),
-    "blackout": heads.blackout(N, V, samples=7),
+    "nce": heads.sampled(N, V, samples=7, loss=heads.nce_loss),
+    "blackout": heads.sampled(N, V, samples=7, loss=heads.blackout_loss),
 }
 UNIFORM = heads.zipf(V, 0.0)
 

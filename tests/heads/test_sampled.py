@@ -87,9 +87,9 @@ def test_gradients_tend_to_that_of_the_cross_entropy(loss, problem, key):
     assert errors[0] > errors[1] > errors[2] and errors[2] < 0.002
 
 
-def test_the_first_scores_of_nce_are_about_normalised(key):
+def test_the_first_scores_are_about_normalised(key):
     for share_embedding in (False, True):
-        params = heads.nce(N, V, share_embedding=share_embedding).init(key)
+        params = heads.sampled(N, V, share_embedding=share_embedding).init(key)
         b = params if share_embedding else params.b
         np.testing.assert_allclose(jnp.exp(b).sum(), 1)
 

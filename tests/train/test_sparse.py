@@ -17,7 +17,9 @@ SAMPLED = models.recurrent(
     dropout=models.Dropout(input=0.2, recurrent=0.5),
 )
 TIED = models.recurrent(
-    cells.gru(8, 8), vocab_size=200, head=heads.blackout(8, 200, samples=9, share_embedding=True)
+    cells.gru(8, 8),
+    vocab_size=200,
+    head=heads.sampled(8, 200, loss=heads.blackout_loss, samples=9, share_embedding=True),
 )
 
 
