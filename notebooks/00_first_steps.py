@@ -61,7 +61,8 @@ for name, cell in {"rnn": cells.rnn(n, n), "lstm": cells.lstm(n, n)}.items():
         transform=train.optimizer("adam", 8e-3, steps=total),
     )
     trained[name], curves[name] = (lm, run.params), train.learning_curve(run.history)
-    print(f"{name}:", metrics.perplexity(lm, run.params, corpus.test, start=corpus.vocab.eos))
+    tokens = {"start": corpus.vocab.eos, "unknown": corpus.vocab.unk}
+    print(f"{name}:", metrics.perplexity(lm, run.params, corpus.test, **tokens))
 print("unigram:", metrics.unigram_perplexity(corpus.train, corpus.test, V))
 plot.learning_curves(curves)
 
