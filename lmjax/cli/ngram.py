@@ -336,13 +336,12 @@ def load_model(file: Path) -> Loaded:
         with file.open("rb") as stream:
             ours = stream.read(9)[4:] == b"\0\0\0\0{"  # the header's length, and its start
         if ours:
-            facts = {"signature": f"{file.name}:{_digest(file)[:8]}"}
             if kind_of(file) == "SNM":
-                matrix, types, vocab, more = snm.load(file)
+                matrix, types, vocab, facts = snm.load(file)
                 lm = snm.snm(len(vocab), types)
-                return Loaded(lm, Params((), (), matrix), vocab, facts | more)
-            model, vocab, more = ngram.load(file)
-            return _of_ngram(model, vocab, facts | more)
+                return Loaded(lm, Params((), (), matrix), vocab, _signed(file, facts))
+            model, vocab, facts = ngram.load(file)
+            return _of_ngram(model, vocab, _signed(file, facts))
     digest = hashlib.sha256()
     model, vocab = read_arpa(file, digest)
     return _of_ngram(model, vocab, {"signature": f"{file.name}:{digest.hexdigest()[:8]}"})
@@ -360,6 +359,10 @@ def _load_ngram(file: Path) -> tuple[ngram.NGram, Vocabulary, dict[str, str]]:
     return params.head, vocab, facts
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _signed(file: Path, facts: dict[str, str]) -> dict[str, str]:
+    """Return facts that hold a signature: a model saved without one gets its file's sha256."""
+    if "signature" in facts:
+        return facts
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"signature": f"{file.name}:{digest[:8]}", **facts}
