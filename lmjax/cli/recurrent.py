@@ -15,8 +15,7 @@ import lmjax.data as data
 import lmjax.metrics as metrics
 import lmjax.train as training
 from lmjax.checks import check_above_zero
-from lmjax.cli.measuring import read_corpus as _corpus
-from lmjax.cli.measuring import sentence as _sentence
+from lmjax.cli.measuring import read_corpus, sentence
 from lmjax.cli.terminal import Json, called, emit, fail, lap, laps, progress, say, working
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.metrics import Perplexity
@@ -84,7 +83,7 @@ def train(
     if resume and training.LAST not in saved:
         say(f"nothing is saved in {out} yet; starting from the beginning")
     with working("reading the corpus"):
-        text = _corpus(corpus, level=level, min_count=min_count)
+        text = read_corpus(corpus, level=level, min_count=min_count)
     lap("corpus")
     lm = training.build(model, len(text.vocab))
     place = corpus if corpus == "stdlib" else str(Path(corpus).absolute())
@@ -125,7 +124,7 @@ def train(
     emit(
         answer,
         as_json,
-        f"{_sentence(result, 'test')}\n"
+        f"{sentence(result, 'test')}\n"
         f"valid {run.valid:.2f}, unigram {baseline:.2f}; run in {out}\n"
         f"first step after {sum(first.values()):.1f} s: {parts}",
     )
@@ -184,7 +183,7 @@ def evaluate_run(
             seed=trained.config["seed"],
             batch_size=batch_size,
         )
-    emit(result._asdict(), as_json, _sentence(result, split))
+    emit(result._asdict(), as_json, sentence(result, split))
 
 
 def generate(
@@ -272,7 +271,7 @@ def _text_of(run: Path, trained: Trained, corpus: str | None, split: str) -> dat
     place = corpus or next((str(p) for p in places if p.is_dir() or name == "stdlib"), None)
     if place is None:
         raise ValueError(f"corpus: the run was trained on {name}, not to be found; give --corpus")
-    text = _corpus(place, vocab=trained.vocab, split=split)
+    text = read_corpus(place, vocab=trained.vocab, split=split)
     if corpus is None and text.sha256 != trained.config["sha256"]:
         say(f"{place} does not hold the text that the run was trained on")
     return text
