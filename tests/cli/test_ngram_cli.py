@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tyro
+from ngram_commands import call
 
 from lmjax import data
-from lmjax.cli.ngram import COMMANDS
 from lmjax.models import ngram as ng
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -33,20 +32,6 @@ def model(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("model") / "story.ngram"
     call("fit", "--corpus", corpus, "--order", 3, "--out", out)
     return out
-
-
-def call(*args):
-    tyro.extras.subcommand_cli_from_dict(COMMANDS, args=[str(a) for a in args])
-
-
-@pytest.fixture
-def answer(capsys):
-    def ask(*args):
-        capsys.readouterr()
-        call(*args, "--json")
-        return json.loads(capsys.readouterr().out)
-
-    return ask
 
 
 def test_eval_scores_every_token_and_counts_the_unknown(model, corpus, answer):

@@ -3,53 +3,18 @@
 import bz2
 import gzip
 import hashlib
-import json
 import lzma
 import os
 import threading
 
 import numpy as np
 import pytest
-import tyro
+from fox import FOX
+from ngram_commands import call
 
-from lmjax.cli.ngram import COMMANDS
 from lmjax.interop.arpa import read_arpa
 
-ARPA = """\\data\\
-ngram 1=6
-ngram 2=4
-
-\\1-grams:
--99\t<s>\t-0.30103
--0.8\t</s>
--1.1\t<unk>
--0.7\tred\t-0.2
--0.9\tfox\t-0.15
--1.2\tran\t-0.1
-
-\\2-grams:
--0.3\t<s> red
--0.4\tred fox
--0.5\tfox ran
--0.2\tran </s>
-
-\\end\\
-"""
 SMALL = "the cat sat on the mat\nthe dog sat\n" * 3  # no word is seen once
-
-
-def call(*args):
-    tyro.extras.subcommand_cli_from_dict(COMMANDS, args=[str(a) for a in args])
-
-
-@pytest.fixture
-def answer(capsys):
-    def ask(*args):
-        capsys.readouterr()
-        call(*args, "--json")
-        return json.loads(capsys.readouterr().out)
-
-    return ask
 
 
 @pytest.fixture
@@ -68,15 +33,15 @@ RIGHT = pytest.approx(10 ** -np.mean(SCORES), rel=1e-5)
 @pytest.mark.parametrize(
     "text",
     [
-        ARPA,
-        f"# Input file: notes.txt\n\n{ARPA}",
-        f"made by hand: \\data\\\nngram 1=nr\n\\1-grams:\n{ARPA}",
-        f"by hand {{}}\n{ARPA}",
-        "\ufeff" + ARPA,
-        ARPA.replace("\n", "\n\n"),
-        ARPA.replace("2=4", "2=5").replace("\n\n\\end", "\n-1.4\tfox <s>\n\n\\end"),
-        ARPA.replace("<unk>", "<UNK>"),
-        ARPA.replace("-99", "-inf"),
+        FOX,
+        f"# Input file: notes.txt\n\n{FOX}",
+        f"made by hand: \\data\\\nngram 1=nr\n\\1-grams:\n{FOX}",
+        f"by hand {{}}\n{FOX}",
+        "\ufeff" + FOX,
+        FOX.replace("\n", "\n\n"),
+        FOX.replace("2=4", "2=5").replace("\n\n\\end", "\n-1.4\tfox <s>\n\n\\end"),
+        FOX.replace("<unk>", "<UNK>"),
+        FOX.replace("-99", "-inf"),
     ],
 )
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
@@ -87,7 +52,7 @@ def test_eval_reads_what_other_toolkits_write(text, pack, corpus, answer):
 
 
 def test_the_unknown_word_in_capitals_serves_every_command(corpus, answer):
-    (corpus / "m.arpa").write_text(ARPA.replace("<unk>", "<UNK>"), "utf-8")
+    (corpus / "m.arpa").write_text(FOX.replace("<unk>", "<UNK>"), "utf-8")
     (corpus / "test.txt").write_text("zzz red\n", "utf-8")
     result = answer("eval", corpus / "m.arpa", "--corpus", corpus)
     assert result["perplexity"] == pytest.approx(10 ** ((1.40103 + 0.7 + 1.0) / 3), rel=1e-5)
@@ -105,17 +70,17 @@ def test_the_unknown_word_in_capitals_serves_every_command(corpus, answer):
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_a_model_may_come_through_a_pipe(pack, corpus, answer):
     os.mkfifo(corpus / "pipe")
-    data = pack(ARPA.encode())
+    data = pack(FOX.encode())
     writer = threading.Thread(target=(corpus / "pipe").write_bytes, args=[data], daemon=True)
     writer.start()
     result = answer("eval", corpus / "pipe", "--corpus", corpus)
     writer.join()
     assert (result["perplexity"], result["tokens"]) == (RIGHT, 10)
-    assert f"model:pipe:{hashlib.sha256(ARPA.encode()).hexdigest()[:8]}|" in result["signature"]
+    assert f"model:pipe:{hashlib.sha256(FOX.encode()).hexdigest()[:8]}|" in result["signature"]
 
 
 def test_a_model_made_of_an_arpa_file_keeps_its_signature(corpus, answer):
-    (corpus / "m.arpa").write_text(ARPA, "utf-8")
+    (corpus / "m.arpa").write_text(FOX, "utf-8")
     answer("arpa", corpus / "m.arpa", "--out", corpus / "m")
     signatures = {
         answer("eval", corpus / name, "--corpus", corpus)["signature"] for name in ("m.arpa", "m")
@@ -124,7 +89,7 @@ def test_a_model_made_of_an_arpa_file_keeps_its_signature(corpus, answer):
 
 
 def test_an_impossible_unknown_word_is_counted(corpus, answer):
-    (corpus / "m.arpa").write_text(ARPA.replace("-1.1\t<unk>", "-inf\t<unk>"), "utf-8")
+    (corpus / "m.arpa").write_text(FOX.replace("-1.1\t<unk>", "-inf\t<unk>"), "utf-8")
     (corpus / "test.txt").write_text("red fox ran\nred zzz\nfox red\n", "utf-8")
     result = answer("eval", corpus / "m.arpa", "--corpus", corpus)
     assert (result["perplexity"], result["tokens"], result["impossible"]) == (None, 10, 1)
@@ -195,11 +160,11 @@ def test_a_place_where_nothing_can_be_written_is_refused_first(out, corpus):
     ("data", "message"),
     [
         (b"mmap lm http://kheafield.com/code format version 5\n\0", "m: a binary file of KenLM"),
-        (lzma.compress(ARPA.encode())[:-20], "m: Compressed file ended"),
-        (ARPA.encode().replace(b"ran", b"caf\xe9"), r"m: line 11: .* \(byte 0xe9 at 3\)"),
-        (ARPA.encode().replace(b"2=4", b"2=5"), "promises 5 2-grams, the section holds 4"),
-        (ARPA.encode().replace(b"2=4", b"2=3"), "promises 3 2-grams, the section holds 4"),
-        (ARPA.encode().replace(b"red", b"<eos>"), "m: line 9: the word <eos> is reserved"),
+        (lzma.compress(FOX.encode())[:-20], "m: Compressed file ended"),
+        (FOX.encode().replace(b"ran", b"caf\xe9"), r"m: line 11: .* \(byte 0xe9 at 3\)"),
+        (FOX.encode().replace(b"2=4", b"2=5"), "promises 5 2-grams, the section holds 4"),
+        (FOX.encode().replace(b"2=4", b"2=3"), "promises 3 2-grams, the section holds 4"),
+        (FOX.encode().replace(b"red", b"<eos>"), "m: line 9: the word <eos> is reserved"),
         (1_000_000 * b"\x80", "m: line 2: expected"),
     ],
 )

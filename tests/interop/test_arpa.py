@@ -6,6 +6,7 @@ from pathlib import Path
 import chex
 import numpy as np
 import pytest
+from fox import FOX
 
 from lmjax.data import Vocabulary, read_lines
 from lmjax.data.files import open_text
@@ -153,28 +154,6 @@ def test_unknown_words_are_added_as_in_kenlm(tmp_path):
     assert model.levels[0].log10p[-1] == -100
     with pytest.raises(ValueError, match="<unk> is not among the unigrams"):
         read(tmp_path, text.replace("<s> the", "<s> <unk>", 1))
-
-
-FOX = """\\data\\
-ngram 1=6
-ngram 2=4
-
-\\1-grams:
--99\t<s>\t-0.30103
--0.8\t</s>
--1.1\t<unk>
--0.7\tred\t-0.2
--0.9\tfox\t-0.15
--1.2\tran\t-0.1
-
-\\2-grams:
--0.3\t<s> red
--0.4\tred fox
--0.5\tfox ran
--0.2\tran </s>
-
-\\end\\
-"""
 
 
 def read(tmp_path, text):
