@@ -1,5 +1,6 @@
-"""Metrics: exact perplexity, and the signature that reproduces a number."""
+"""Metrics: exact perplexity, BLEU, and the signature that reproduces a number."""
 
+from lmjax.metrics.bleu import Bleu, bleu
 from lmjax.metrics.dynamic import dynamic_perplexity
 from lmjax.metrics.perplexity import (
     Perplexity,
@@ -11,7 +12,9 @@ from lmjax.metrics.perplexity import (
 from lmjax.metrics.signature import signature
 
 __all__ = [
+    "Bleu",
     "Perplexity",
+    "bleu",
     "dynamic_perplexity",
     "perplexity",
     "signature",
