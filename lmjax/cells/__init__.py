@@ -2,7 +2,7 @@
 
 from lmjax.cell import Cell
 from lmjax.cells import initial
-from lmjax.cells.bidirectional import bidirectional
+from lmjax.cells.bidirectional import Encoder, bidirectional, deep, unidirectional
 from lmjax.cells.diagonal import Diagonal, diagonal
 from lmjax.cells.gru import gru
 from lmjax.cells.linear import Linear
@@ -19,6 +19,7 @@ __all__ = [
     "CELLS",
     "Cell",
     "Diagonal",
+    "Encoder",
     "LSTMState",
     "LayerNormLSTM",
     "Linear",
@@ -26,6 +27,7 @@ __all__ = [
     "ProjectedLSTM",
     "Window",
     "bidirectional",
+    "deep",
     "diagonal",
     "gru",
     "initial",
@@ -35,5 +37,6 @@ __all__ = [
     "mingru",
     "rnn",
     "stack",
+    "unidirectional",
     "window",
 ]
