@@ -90,9 +90,7 @@ def translator(
     References: Sutskever, Vinyals and Le (2014); Bahdanau, Cho and Bengio (2015); Luong, Pham and
     Manning (2015); Szegedy, Vanhoucke, Ioffe, Shlens and Wojna (2016) for label smoothing.
     """
-    check_positive(
-        source_size=source_size, target_size=target_size, embedding_size=embedding_size
-    )
+    check_positive(source_size=source_size, target_size=target_size, embedding_size=embedding_size)
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing: must be in [0, 1), got {label_smoothing}")
     d = embedding_size
