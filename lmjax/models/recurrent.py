@@ -6,8 +6,9 @@ from lmjax.cell import Cell
 from lmjax.checks import check_positive
 from lmjax.factory import factory
 from lmjax.heads import Head, softmax
-from lmjax.models.language_model import Dropout, LanguageModel, Params, lookup
+from lmjax.models.language_model import LanguageModel, Params, lookup
 from lmjax.models.language_model import vocab_size as size_of
+from lmjax.models.regularisation import Dropout
 
 __all__ = ["recurrent"]
 
@@ -47,8 +48,9 @@ def recurrent(
     [(10, 4), (4, 16), (10, 4)]
 
     Raises:
-        ValueError: `vocab_size` is below 2, a dropout rate is not in [0, 1), or the sizes of
-            embedding, cell and head do not fit each other.
+        ValueError: `vocab_size` is below 2, a dropout rate is not in [0, 1), there is dropout
+            between the layers of a cell that has none, or the sizes of embedding, cell and head do
+            not fit each other.
 
     References: Mikolov, Karafiat, Burget, Cernocky and Khudanpur (2010).
     """
@@ -56,9 +58,7 @@ def recurrent(
         raise ValueError(f"recurrent: vocab_size must be at least 2, got {vocab_size}")
     sizes = {"embedding_size": embedding_size, "segment": segment}
     check_positive(**{name: size for name, size in sizes.items() if size is not None})
-    for name, rate in dropout._asdict().items():
-        if not 0 <= rate < 1:
-            raise ValueError(f"recurrent: dropout.{name} must be in [0, 1), got {rate}")
+    _check(dropout, cell)
 
     def features(params):
         return cell.read(params, cell.initial_state(params))
@@ -77,3 +77,11 @@ def recurrent(
     if size != vocab_size:
         raise ValueError(f"recurrent: the head has {size} words, vocab_size is {vocab_size}")
     return lm
+
+
+def _check(dropout: Dropout, cell: Cell) -> None:
+    for name, rate in dropout._asdict().items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"recurrent: dropout.{name} must be in [0, 1), got {rate}")
+    if dropout.between and len(cell.layers) < 2:
+        raise ValueError("recurrent: dropout.between must be 0 where the cell is no stack")

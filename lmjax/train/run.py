@@ -47,6 +47,10 @@ class Model:
     """Dropout rate of the features the output layer reads."""
     drop_recurrent: float = 0.0
     """Dropout rate of single recurrent weights."""
+    drop_embedding: float = 0.0
+    """Dropout rate of whole words: all their occurrences in a batch."""
+    drop_between: float = 0.0
+    """Dropout rate of the features that one layer reads from another."""
     segment: int | None = None
     """For long sequences: keep every so-many-th state, and compute the others again going back."""
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from lmjax import train
+from lmjax import models, train
+
+
+def test_every_rate_has_a_flag():
+    flags = {"drop_embedding": 0.1, "drop_between": 0.2}
+    lm = train.build(train.Model(hidden=4, layers=2, drop_recurrent=0.4, **flags), 9)
+    assert lm.dropout == models.Dropout(recurrent=0.4, embedding=0.1, between=0.2)
 
 
 @pytest.mark.parametrize(
