@@ -15,13 +15,14 @@ from lmjax.models.language_model import (
 )
 from lmjax.models.mixture import Mixture, join, mixture, mixture_weights
 from lmjax.models.recurrent import recurrent
-from lmjax.models.regularisation import Dropout
+from lmjax.models.regularisation import Dropout, Penalties
 
 __all__ = [
     "Dropout",
     "LanguageModel",
     "Mixture",
     "Params",
+    "Penalties",
     "cache_log_prob",
     "join",
     "log_prob",

@@ -13,7 +13,14 @@ from lmjax.cell import Cell
 from lmjax.checks import fitting
 from lmjax.heads import Head
 from lmjax.ids import is_word
-from lmjax.models.regularisation import Dropout, drop_recurrent, drop_words, locked
+from lmjax.models.regularisation import (
+    Dropout,
+    Penalties,
+    drop_recurrent,
+    drop_words,
+    locked,
+    penalised,
+)
 from lmjax.unroll import check_arguments, layer_by_layer, unroll
 
 __all__ = [
@@ -48,6 +55,7 @@ class LanguageModel(NamedTuple):
     cell: Cell  # over x, with params.cell
     head: Head  # over read(s_t), with the whole params
     dropout: Dropout = Dropout()
+    penalties: Penalties = Penalties()
     segment: int | None = None  # of `unroll` in training: for long sequences
     dtype: Any = None  # of the parameters within the training loss: half precision
 
@@ -107,6 +115,7 @@ def loss(lm: LanguageModel, params: Params, state, tokens, targets, key):
     """Return `(final, losses[T, B])` for training: the head's loss, not averaged.
 
     Arguments as in `log_prob`; `key` draws the dropout masks and a sampled head's samples.
+    Penalties are in the gradient, not in the value: see `Penalties`.
 
     With `lm.dtype` the products are made in that precision and added up in float32; parameters,
     states, losses and gradients stay float32. In bfloat16 the gradient is off by about one per
@@ -121,8 +130,10 @@ def loss(lm: LanguageModel, params: Params, state, tokens, targets, key):
     x = locked(keys.input, rate.input, x)
     weights = drop_recurrent(keys.recurrent, rate.recurrent, params.cell)
     final, all_states = _unroll(lm, weights, state, x, keys.between)
-    y = locked(keys.output, rate.output, lm.cell.read(weights, all_states))
-    return final, lm.head.loss(params, y, targets, k_head)
+    y = lm.cell.read(weights, all_states)
+    dropped = locked(keys.output, rate.output, y)
+    losses = lm.head.loss(params, dropped, targets, k_head)
+    return final, penalised(lm.penalties, losses, y, dropped)
 
 
 def _keys(key):

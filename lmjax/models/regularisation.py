@@ -1,12 +1,14 @@
-"""What keeps a small model from learning its text by heart: noise, in training."""
+"""What keeps a small model from learning its text by heart: noise and penalties, in training."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 
-__all__ = ["Dropout", "drop_recurrent", "drop_words", "locked"]
+__all__ = ["Dropout", "Penalties", "drop_recurrent", "drop_words", "locked", "penalised"]
 
 
 class Dropout(NamedTuple):
@@ -32,10 +34,25 @@ class Dropout(NamedTuple):
     between: float = 0.0
 
 
+class Penalties(NamedTuple):
+    """Weights of penalties in training, for features y_t of size n; 0 is none.
+
+        loss_t + alpha |o * y_t|^2 / n + beta |y_t - y_{t-1}|^2 / n
+
+    Activation regularisation (alpha) keeps features small, temporal activation regularisation
+    (beta) slow; o is the mask of the output's dropout. The first step of a batch has no y_{t-1}.
+    The penalties act through the gradient alone: the value of a loss is the likelihood's part.
+
+    References: Merity, McCann and Socher (2017); Merity, Keskar and Socher (2018).
+    """
+
+    activation: float = 0.0  # alpha
+    temporal: float = 0.0  # beta
+
+
 def locked(key, rate: float, xs):
     """Drop features of a sequence `[T, ...]`, the same at all T.
 
-    >>> import jax.numpy as jnp
     >>> xs = locked(jax.random.key(0), 0.5, jnp.ones((4, 100)))
     >>> bool((xs[0] == xs[3]).all()), sorted({*xs[0].tolist()})
     (True, [0.0, 2.0])
@@ -48,7 +65,6 @@ def drop_words(key, rate: float, xs, tokens):
 
     It depends on the key and the word's id alone, and costs the same for any vocabulary.
 
-    >>> import jax.numpy as jnp
     >>> tokens = jnp.arange(100) % 50
     >>> xs = drop_words(jax.random.key(0), 0.5, jnp.ones((100, 2)), tokens)
     >>> bool((xs[:50] == xs[50:]).all()), sorted({*xs[:, 0].tolist()})
@@ -64,7 +80,6 @@ def drop_words(key, rate: float, xs, tokens):
 def drop_recurrent(key, rate: float, params):
     """Drop single weights of every leaf that is named `w_h`.
 
-    >>> import jax.numpy as jnp
     >>> dropped = drop_recurrent(jax.random.key(0), 0.5, {"w_h": jnp.ones(99), "b": jnp.ones(99)})
     >>> {name: sorted({*x.tolist()}) for name, x in dropped.items()}
     {'b': [1.0], 'w_h': [0.0, 2.0]}
@@ -77,6 +92,28 @@ def drop_recurrent(key, rate: float, params):
         for k, (path, x) in zip(keys, flat, strict=False)
     ]
     return jax.tree.unflatten(tree, leaves)
+
+
+def penalised(penalties: Penalties, losses, y, dropped):
+    """Return the losses `[T, ...]`, whose gradient is that of the losses and the penalties.
+
+    Args:
+        penalties: alpha and beta.
+        losses: `[T, ...]`.
+        y: `[T, ..., n]`.
+        dropped: o * y.
+
+    >>> f = lambda y: penalised(Penalties(activation=3.0), y.sum(-1), y, y).sum()
+    >>> value, gradient = jax.value_and_grad(f)(jnp.array([[1.0], [2.0]]))
+    >>> float(value), gradient.ravel().tolist()
+    (3.0, [7.0, 13.0])
+    """
+    if not any(penalties):
+        return losses
+    change = jnp.diff(y, axis=0, prepend=y[:1])
+    size = lambda x: jnp.square(x).mean(-1)
+    penalty = penalties.activation * size(dropped) + penalties.temporal * size(change)
+    return losses + (penalty - lax.stop_gradient(penalty))
 
 
 def _drop(key, rate, x, shape):

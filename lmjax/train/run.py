@@ -18,7 +18,7 @@ from lmjax.cells import CELLS, stack
 from lmjax.checks import check_positive
 from lmjax.data import Vocabulary
 from lmjax.heads import HEADS
-from lmjax.models import Dropout, LanguageModel, recurrent
+from lmjax.models import Dropout, LanguageModel, Penalties, recurrent
 from lmjax.train import checkpoint
 from lmjax.train.course import BEST
 
@@ -51,6 +51,10 @@ class Model:
     """Dropout rate of whole words: all their occurrences in a batch."""
     drop_between: float = 0.0
     """Dropout rate of the features that one layer reads from another."""
+    activation_penalty: float = 0.0
+    """Weight of the features' mean square in the loss."""
+    temporal_penalty: float = 0.0
+    """Weight of the mean square of the features' change from step to step in the loss."""
     segment: int | None = None
     """For long sequences: keep every so-many-th state, and compute the others again going back."""
 
@@ -98,6 +102,7 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
         embedding_size=embedding,
         head=head,
         dropout=Dropout(**rates),
+        penalties=Penalties(*(getattr(model, f"{name}_penalty") for name in Penalties._fields)),
         segment=model.segment,
     )
 

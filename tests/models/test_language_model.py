@@ -10,7 +10,7 @@ import pytest
 from small_model import LM, TIED, N, V
 
 from lmjax import cells, decoding, heads, metrics, models
-from lmjax.models import Dropout
+from lmjax.models import Dropout, Penalties
 
 
 def test_looking_words_up_is_indexing_and_minus_one_is_no_word(key):
@@ -113,6 +113,12 @@ def test_parameters_of_another_model_are_refused_before_anything_is_computed(key
         (
             lambda: models.recurrent(cells.rnn(2, 2), vocab_size=3, dropout=Dropout(between=0.1)),
             "dropout.between must be 0 where the cell is no stack",
+        ),
+        (
+            lambda: models.recurrent(
+                cells.rnn(2, 2), vocab_size=3, penalties=Penalties(temporal=jnp.inf)
+            ),
+            "penalties.temporal must be at least 0 and finite, got inf",
         ),
         (
             lambda: models.recurrent(cells.lstm(8, 16), vocab_size=10, embedding_size=4),

@@ -1,4 +1,4 @@
-"""Dropout keeps the mean and holds over time."""
+"""Dropout keeps the mean and holds over time; penalties are their closed form."""
 
 from functools import partial
 
@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_model import TIED, N, V
+from small_model import LM, TIED, N, V
 
 from lmjax import cells, models
-from lmjax.models import Dropout
-from lmjax.models.regularisation import drop_recurrent, drop_words, locked
+from lmjax.models import Dropout, Penalties
+from lmjax.models.regularisation import drop_recurrent, drop_words, locked, penalised
 from lmjax.unroll import scan
 
 TOKENS = jnp.array([[1, 2, 3], [2, 1, 1], [4, 4, 1], [2, 5, 6], [1, 3, 2]])  # [T, B]
@@ -112,3 +112,41 @@ def test_each_dropout_acts_in_training_alone(rates, key):
     assert np.array_equal(score(lm), score(TWO)) and np.array_equal(
         score(TWO), -losses(TWO, params, key)[1]
     )
+
+
+def test_the_gradient_of_the_penalties_by_hand(key):
+    alpha, beta, n = 2.0, 3.0, 4
+    y, mask = jax.random.normal(key, (5, 2, n)), jnp.array([0, 1.5, 1.5, 0])
+    penalties = Penalties(activation=alpha, temporal=beta)
+    value, gradient = jax.value_and_grad(
+        lambda y: penalised(penalties, jnp.ones((5, 2)), y, mask * y).sum()
+    )(y)
+    change = jnp.diff(y, axis=0)  # y_t - y_{t-1}, t = 2..T
+    expected = alpha * mask**2 * y
+    expected = expected.at[1:].add(beta * change).at[:-1].add(-beta * change)
+    assert value == 10
+    np.testing.assert_allclose(gradient, 2 / n * expected, rtol=1e-12)
+
+
+def test_penalties_are_of_the_features_that_a_masked_loss_keeps(key):
+    """The gradient of a mean over some positions is that of the likelihood and the penalties."""
+    plain, valid = LM._replace(dropout=Dropout(output=0.5)), TOKENS != 4
+    seen = LM.head._replace(loss=lambda params, y, token, key: y)
+    mean = lambda x: jnp.where(valid, x, 0).sum() / valid.sum()
+    of = lambda lm, params: losses(lm, params, key)[1]
+
+    def whole(params):
+        y, dropped = (of(lm._replace(head=seen), params) for lm in (LM, plain))
+        change = (jnp.diff(y, axis=0) ** 2).mean(-1)
+        penalty = mean(2 * (dropped**2).mean(-1)) + mean(jnp.pad(3 * change, ((1, 0), (0, 0))))
+        return mean(of(plain, params)) + penalty, mean(of(plain, params))
+
+    @jax.jit
+    def ours_and_expected(params):
+        lm = plain._replace(penalties=Penalties(activation=2.0, temporal=3.0))
+        value, gradient = jax.value_and_grad(lambda params: mean(of(lm, params)))(params)
+        expected, without = jax.grad(whole, has_aux=True)(params)
+        return (value, gradient), (without, expected)
+
+    ours, expected = ours_and_expected(LM.init(key))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), ours, expected)
