@@ -78,8 +78,8 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
 
     Raises:
         ValueError: the cell or the head is unknown, a cell's module or function is not there or
-            makes no `Cell`, a size is not positive, a rate is not in [0, 1), or a head that shares
-            the embedding does not fit the sizes.
+            makes no `Cell`, a head that shares the embedding does not fit the sizes, or a number is
+            out of range, see `models.recurrent`.
     """
     if model.head not in HEADS:
         raise ValueError(f"head: must be one of {', '.join(HEADS)}, got {model.head!r}")
@@ -91,17 +91,13 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
     if head.shares_embedding and embedding != hidden:
         sizes = f"embedding equal to hidden, got {embedding=}, {hidden=}"
         raise ValueError(f"head: {model.head} needs {sizes}")
-    rates = {name: getattr(model, f"drop_{name}") for name in Dropout._fields}
-    for name, rate in rates.items():
-        if not 0 <= rate < 1:
-            raise ValueError(f"drop_{name}: must be in [0, 1), got {rate}")
     stacked = [make(embedding if k == 0 else hidden, hidden) for k in range(layers)]
     return recurrent(
         stacked[0] if layers == 1 else stack(*stacked),
         vocab_size=vocab_size,
         embedding_size=embedding,
         head=head,
-        dropout=Dropout(**rates),
+        dropout=Dropout(*(getattr(model, f"drop_{name}") for name in Dropout._fields)),
         penalties=Penalties(*(getattr(model, f"{name}_penalty") for name in Penalties._fields)),
         segment=model.segment,
     )
