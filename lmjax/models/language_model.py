@@ -138,6 +138,7 @@ def loss(lm: LanguageModel, params: Params, state, tokens, targets, key):
 
 def _keys(key):
     """Return the keys of the masks, and the head's."""
+    # what came later stands last: the others keep their numbers
     *masks, k_head, embedding, between = jax.random.split(key, 6)
     return Dropout(*masks, embedding, between), k_head
 
