@@ -93,4 +93,7 @@ def _check(dropout: Dropout, penalties: Penalties, cell: Cell) -> None:
                 f"recurrent: penalties.{name} must be at least 0 and finite, got {weight}"
             )
     if dropout.between and len(cell.layers) < 2:
-        raise ValueError("recurrent: dropout.between must be 0 where the cell is no stack")
+        raise ValueError(
+            "recurrent: dropout.between must be 0 where the cell is no stack of layers, "
+            f"got {dropout.between}"
+        )

@@ -112,7 +112,7 @@ def test_parameters_of_another_model_are_refused_before_anything_is_computed(key
         ),
         (
             lambda: models.recurrent(cells.rnn(2, 2), vocab_size=3, dropout=Dropout(between=0.1)),
-            "dropout.between must be 0 where the cell is no stack",
+            "dropout.between must be 0 where the cell is no stack of layers, got 0.1",
         ),
         (
             lambda: models.recurrent(
