@@ -3,7 +3,6 @@
 from lmjax.models import ngram, snm
 from lmjax.models.cache import cache_log_prob, with_cache
 from lmjax.models.language_model import (
-    Dropout,
     LanguageModel,
     Params,
     log_prob,
@@ -16,12 +15,14 @@ from lmjax.models.language_model import (
 )
 from lmjax.models.mixture import Mixture, join, mixture, mixture_weights
 from lmjax.models.recurrent import recurrent
+from lmjax.models.regularisation import Dropout, Penalties
 
 __all__ = [
     "Dropout",
     "LanguageModel",
     "Mixture",
     "Params",
+    "Penalties",
     "cache_log_prob",
     "join",
     "log_prob",

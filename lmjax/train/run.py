@@ -18,7 +18,7 @@ from lmjax.cells import CELLS, stack
 from lmjax.checks import check_positive
 from lmjax.data import Vocabulary
 from lmjax.heads import HEADS
-from lmjax.models import Dropout, LanguageModel, recurrent
+from lmjax.models import Dropout, LanguageModel, Penalties, recurrent
 from lmjax.train import checkpoint
 from lmjax.train.course import BEST
 
@@ -47,6 +47,14 @@ class Model:
     """Dropout rate of the features the output layer reads."""
     drop_recurrent: float = 0.0
     """Dropout rate of single recurrent weights."""
+    drop_embedding: float = 0.0
+    """Dropout rate of whole words: all their occurrences in a batch."""
+    drop_between: float = 0.0
+    """Dropout rate of the features that one layer reads from another."""
+    activation_penalty: float = 0.0
+    """Weight of the features' mean square in the loss."""
+    temporal_penalty: float = 0.0
+    """Weight of the mean square of the features' change from step to step in the loss."""
     segment: int | None = None
     """For long sequences: keep every so-many-th state, and compute the others again going back."""
 
@@ -70,8 +78,8 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
 
     Raises:
         ValueError: the cell or the head is unknown, a cell's module or function is not there or
-            makes no `Cell`, a size is not positive, a rate is not in [0, 1), or a head that shares
-            the embedding does not fit the sizes.
+            makes no `Cell`, a head that shares the embedding does not fit the sizes, or a number is
+            out of range, see `models.recurrent`.
     """
     if model.head not in HEADS:
         raise ValueError(f"head: must be one of {', '.join(HEADS)}, got {model.head!r}")
@@ -83,17 +91,14 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
     if head.shares_embedding and embedding != hidden:
         sizes = f"embedding equal to hidden, got {embedding=}, {hidden=}"
         raise ValueError(f"head: {model.head} needs {sizes}")
-    rates = {name: getattr(model, f"drop_{name}") for name in Dropout._fields}
-    for name, rate in rates.items():
-        if not 0 <= rate < 1:
-            raise ValueError(f"drop_{name}: must be in [0, 1), got {rate}")
     stacked = [make(embedding if k == 0 else hidden, hidden) for k in range(layers)]
     return recurrent(
         stacked[0] if layers == 1 else stack(*stacked),
         vocab_size=vocab_size,
         embedding_size=embedding,
         head=head,
-        dropout=Dropout(**rates),
+        dropout=Dropout(*(getattr(model, f"drop_{name}") for name in Dropout._fields)),
+        penalties=Penalties(*(getattr(model, f"{name}_penalty") for name in Penalties._fields)),
         segment=model.segment,
     )
 

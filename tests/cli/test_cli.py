@@ -139,7 +139,7 @@ BAD = {
     "infinite rate": ("train --corpus {good} --out {p}/r --lr inf", "--lr: must be positive and"),
     "dropout": (
         "train --corpus {good} --out {p}/r --drop-input 1",
-        "drop_input: must be in [0, 1), got 1.0",
+        "dropout.input must be in [0, 1), got 1.0",
     ),
     "cell": ("train --corpus {good} --out {p}/r --cell lsd", "cell: must be one of"),
     "vocabulary of one": (

@@ -2,7 +2,14 @@
 
 import pytest
 
-from lmjax import train
+from lmjax import models, train
+
+
+def test_every_rate_and_weight_has_a_flag():
+    flags = {"drop_embedding": 0.1, "drop_between": 0.2, "temporal_penalty": 3.0}
+    lm = train.build(train.Model(hidden=4, layers=2, drop_recurrent=0.4, **flags), 9)
+    assert lm.dropout == models.Dropout(recurrent=0.4, embedding=0.1, between=0.2)
+    assert lm.penalties == models.Penalties(temporal=3.0)
 
 
 @pytest.mark.parametrize(

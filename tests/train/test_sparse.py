@@ -14,7 +14,7 @@ SAMPLED = models.recurrent(
     cells.gru(8, 8),
     vocab_size=200,
     head=heads.sampled(8, 200, samples=9),
-    dropout=models.Dropout(input=0.2, recurrent=0.5),
+    dropout=models.Dropout(input=0.2, recurrent=0.5, embedding=0.3),
 )
 TIED = models.recurrent(
     cells.gru(8, 8),

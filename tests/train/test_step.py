@@ -63,6 +63,16 @@ def test_value_is_the_loss_of_the_batch_and_value_fn_the_loss_of_parameters(corp
     np.testing.assert_allclose(new.opt, (metrics.loss, metrics.loss, metrics.norm), rtol=1e-12)
 
 
+def test_what_is_reported_of_a_penalised_step_is_the_likelihood(corpus, key):
+    batch = next(data.contiguous(corpus.train, batch_size=5, seq_len=10, start=VOCAB.eos))
+    penalised = LM._replace(penalties=models.Penalties(activation=2.0, temporal=1.0))
+    (plain, told), (state, metrics) = (
+        train.step(lm, SHORT, train.init_state(lm, SHORT, key, 5), batch) for lm in (LM, penalised)
+    )
+    assert metrics.loss == told.loss and metrics.norm != told.norm
+    assert (state.params.cell.w_h != plain.params.cell.w_h).any()
+
+
 def test_a_reset_sequence_begins_anew(corpus, key):
     transform = train.optimizer("sgd", 0.5)
     batch = next(data.contiguous(corpus.train, batch_size=5, seq_len=10, start=VOCAB.eos))
