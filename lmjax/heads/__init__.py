@@ -1,7 +1,8 @@
 """Heads: distributions over the next token."""
 
-from lmjax.heads.adaptive import Adaptive, Tail, adaptive, default_cutoffs
+from lmjax.heads.adaptive import Adaptive, Tail, adaptive
 from lmjax.heads.class_factored import ClassFactored, class_factored
+from lmjax.heads.cutoffs import Cost, cutoffs, default_cutoffs, measure_costs
 from lmjax.heads.head import Head
 from lmjax.heads.proposals import Proposal, unigram, zipf
 from lmjax.heads.registry import HEADS
@@ -12,6 +13,7 @@ __all__ = [
     "HEADS",
     "Adaptive",
     "ClassFactored",
+    "Cost",
     "Head",
     "Proposal",
     "Softmax",
@@ -19,7 +21,9 @@ __all__ = [
     "adaptive",
     "blackout_loss",
     "class_factored",
+    "cutoffs",
     "default_cutoffs",
+    "measure_costs",
     "nce_loss",
     "sampled",
     "sampled_loss",

@@ -9,12 +9,13 @@ from jax import lax
 
 from lmjax.checks import check_positive
 from lmjax.factory import factory
+from lmjax.heads.cutoffs import default_cutoffs, width
 from lmjax.heads.head import Head, check_targets
 from lmjax.heads.softmax import softmax_log_prob, softmax_loss
 from lmjax.ids import nan_loss_outside, nan_outside
 from lmjax.tree import add
 
-__all__ = ["Adaptive", "Tail", "adaptive", "default_cutoffs"]
+__all__ = ["Adaptive", "Tail", "adaptive"]
 
 ROWS = 128  # positions of one cluster that are handled at a time
 
@@ -90,7 +91,7 @@ def adaptive(
         w = _uniform(jax.random.fold_in(key, 0), (first + len(cuts), n), n)
         tails = []
         for j, (start, end) in enumerate(pairwise(edges[1:]), 1):
-            d = max(n // div_value**j, min(n, 8))
+            d = width(n, j, div_value)
             k_project, k_w = jax.random.split(jax.random.fold_in(key, j))
             project = _uniform(k_project, (n, d), n)
             tails.append(Tail(project, _uniform(k_w, (end - start, d), d)))
@@ -127,19 +128,6 @@ def adaptive(
         return nan_loss_outside(-logp, token, vocab_size)
 
     return Head(init, log_probs, log_prob, loss)
-
-
-def default_cutoffs(vocab_size: int) -> tuple[int, ...]:
-    """Return those of 2000, 10,000, 50,000, ... that are below V.
-
-    They are the published cutoffs, continued by their ratio.
-
-    >>> default_cutoffs(1500), default_cutoffs(10_000), default_cutoffs(33_278)
-    ((), (2000,), (2000, 10000))
-
-    References: Grave et al. (2017), the settings for Penn Treebank (2000) and text8 (2000, 10,000).
-    """
-    return tuple(2000 * 5**j for j in range(20) if 2000 * 5**j < vocab_size)
 
 
 def _uniform(key, shape, n_in):
