@@ -1,9 +1,9 @@
 """Heads: distributions over the next token."""
 
-from lmjax.heads.adaptive import Adaptive, Tail, adaptive
+from lmjax.heads.adaptive import Adaptive, Tail, adaptive, tied_adaptive
 from lmjax.heads.class_factored import ClassFactored, class_factored
 from lmjax.heads.cutoffs import Cost, cutoffs, default_cutoffs, measure_costs
-from lmjax.heads.head import Head
+from lmjax.heads.head import Embedding, Head
 from lmjax.heads.proposals import Proposal, unigram, zipf
 from lmjax.heads.registry import HEADS
 from lmjax.heads.sampled import blackout_loss, nce_loss, sampled, sampled_loss
@@ -14,6 +14,7 @@ __all__ = [
     "Adaptive",
     "ClassFactored",
     "Cost",
+    "Embedding",
     "Head",
     "Proposal",
     "Softmax",
@@ -31,6 +32,7 @@ __all__ = [
     "softmax_log_prob",
     "softmax_loss",
     "tied",
+    "tied_adaptive",
     "unigram",
     "zipf",
 ]
