@@ -7,7 +7,7 @@ import jax
 from lmjax.cell import Cell
 from lmjax.checks import check_positive
 from lmjax.factory import factory
-from lmjax.heads import Head, softmax
+from lmjax.heads import Embedding, Head, softmax
 from lmjax.models.language_model import LanguageModel, Params, lookup
 from lmjax.models.language_model import vocab_size as size_of
 from lmjax.models.regularisation import Dropout, Penalties
@@ -35,7 +35,8 @@ def recurrent(
         cell: the recurrence; its input must have size `embedding_size`.
         vocab_size: V.
         embedding_size: size of a word vector, default the size of what the cell reads out.
-        head: the distribution, default `heads.softmax`; `heads.tied(V)` takes E for U.
+        head: the distribution, default `heads.softmax`; `heads.tied(V)` takes E for U. Where it has
+            an `embedding`, as `heads.tied_adaptive` has, this takes the place of E.
         dropout: rates for training.
         penalties: weights for training.
         segment: length k of the segments that training computes a second time on its way back, see
@@ -68,19 +69,28 @@ def recurrent(
         return cell.read(params, cell.initial_state(params))
 
     n = jax.eval_shape(lambda key: features(cell.init(key)), jax.random.key(0)).shape[-1]
-    embedding_size = n if embedding_size is None else embedding_size
     output = softmax(n, vocab_size) if head is None else head
+    if output.embedding is not None and embedding_size not in (None, n):
+        raise ValueError(
+            f"recurrent: embedding_size: the head has an embedding of its own, of {n} as the "
+            f"features, got {embedding_size}"
+        )
+    embedding_size = n if embedding_size is None else embedding_size
+    embedding = output.embedding or Embedding(_table(vocab_size, embedding_size), lookup)
 
     def init(key) -> Params:
         k_embed, k_cell, k_head = jax.random.split(key, 3)
-        embed = jax.random.uniform(k_embed, (vocab_size, embedding_size), minval=-0.1, maxval=0.1)
-        return Params(embed, cell.init(k_cell), output.init(k_head))
+        return Params(embedding.init(k_embed), cell.init(k_cell), output.init(k_head))
 
-    lm = LanguageModel(init, lookup, cell, output, dropout, penalties, segment, dtype)
+    lm = LanguageModel(init, embedding.lookup, cell, output, dropout, penalties, segment, dtype)
     size = size_of(lm, jax.eval_shape(init, jax.random.key(0)))
     if size != vocab_size:
         raise ValueError(f"recurrent: the head has {size} words, vocab_size is {vocab_size}")
     return lm
+
+
+def _table(vocab_size, n):
+    return lambda key: jax.random.uniform(key, (vocab_size, n), minval=-0.1, maxval=0.1)
 
 
 def _check(dropout: Dropout, penalties: Penalties, cell: Cell) -> None:

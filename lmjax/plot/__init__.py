@@ -12,6 +12,7 @@ from lmjax.plot.maps import error_surface, gradient_map
 from lmjax.plot.ngram import ngram_perplexity, ngram_sparsity, ngram_storage
 from lmjax.plot.style import STYLE, data_uri, save_figures
 from lmjax.plot.training import clip_timeline, learning_curves
+from lmjax.plot.weights import position_weights
 
 __all__ = [
     "STYLE",
@@ -27,6 +28,7 @@ __all__ = [
     "ngram_perplexity",
     "ngram_sparsity",
     "ngram_storage",
+    "position_weights",
     "save_figures",
     "state_gradients",
     "truncation_curve",

@@ -48,7 +48,12 @@ def test_the_gradient_of_the_embedding_is_not_held_through_the_step(key):
     assert memory(lm) < held - 0.9 * vocab * n * lm.init(key).embed.itemsize
 
 
-@pytest.mark.parametrize("lm", [LM, TIED], ids=["full", "tied"])
+SHORT = models.recurrent(
+    cells.gru(N, N), vocab_size=V, head=heads.tied_adaptive(N, V, cutoffs=(3, 7))
+)
+
+
+@pytest.mark.parametrize("lm", [LM, TIED, SHORT], ids=["full", "tied", "tied adaptive"])
 def test_loss_without_dropout_is_minus_log_prob(lm, key):
     params, tokens = lm.init(key), jnp.array([[3, 1], [4, 1], [5, 9]])
     state = lm.cell.initial_state(params.cell, (2,))
@@ -127,6 +132,12 @@ def test_parameters_of_another_model_are_refused_before_anything_is_computed(key
         (
             lambda: models.recurrent(cells.lstm(8, 16), vocab_size=10),
             r"cell does not take the embedding's vectors of 16: .*\(16,\) and \(8,\)",
+        ),
+        (
+            lambda: models.recurrent(
+                cells.rnn(4, 4), vocab_size=9, embedding_size=5, head=heads.tied_adaptive(4, 9)
+            ),
+            "embedding_size: the head has an embedding of its own, of 4 as the features, got 5",
         ),
         (
             lambda: models.recurrent(LEAKY, vocab_size=10, embedding_size=3),
