@@ -34,7 +34,7 @@ ESTIMATORS: dict[str, Callable[..., ngram.Estimate]] = {
     "mle": ngram.mle,
     "stupid": ngram.stupid_backoff,
 }
-FALLBACKS: dict[str, Any] = {"mkn": (0.5, 1.0, 1.5), "kn": 0.75, "katz": True}
+FALLBACKS: dict[str, Any] = {"mkn": ngram.FALLBACK, "kn": 0.75, "katz": True}
 
 
 def fit(
