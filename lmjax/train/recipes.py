@@ -1,0 +1,76 @@
+"""Named recipes: the shape of a model, and how it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from lmjax.train.run import Model
+
+__all__ = ["RECIPES", "Recipe", "Training"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained."""
+
+    epochs: int = 5
+    """Passes over the training text. With --resume it may be another number: the learning rate
+    then goes on along the cosine of that many epochs, from the step it has reached."""
+    batch_size: int = 32
+    """Sequences of the text that are read side by side."""
+    bptt: int = 35
+    """Tokens of a sequence at a time, and how far gradients flow back."""
+    optimizer: str = "adam"
+    """adam or sgd."""
+    lr: float = 2e-3
+    """Learning rate; it falls to 0 along a cosine."""
+    constant_rate: bool = False
+    """Keep the learning rate as it is."""
+    clip: float = 1.0
+    """Scale a gradient whose global norm is larger down to this."""
+
+
+class Recipe(NamedTuple):
+    """A model, and its training."""
+
+    model: Model = Model()
+    training: Training = Training()
+
+
+# For a text of two million words with 33,000 different ones (WikiText-2), and half an hour on two
+# cores each.
+RECIPES: dict[str, Recipe] = {
+    "window": Recipe(
+        Model(cell="window", head="tied_sampled", drop_input=0.2, drop_output=0.2),
+        Training(epochs=8, clip=0.5),
+    ),
+    "rnn_blackout": Recipe(
+        Model(cell="rnn", head="blackout", drop_input=0.2, drop_output=0.2),
+        Training(epochs=8, clip=0.5),
+    ),
+    "lstm": Recipe(
+        Model(cell="lstm_projected", head="tied_sampled", drop_input=0.3, drop_output=0.3),
+        Training(epochs=12, lr=3e-3, clip=0.5),
+    ),
+    "lstm2": Recipe(
+        Model(
+            cell="lstm_projected", layers=2, head="tied_sampled", drop_input=0.3, drop_output=0.3
+        ),
+        Training(epochs=12, lr=3e-3, clip=0.5),
+    ),
+    "adaptive_small": Recipe(
+        Model(head="adaptive", drop_input=0.3, drop_output=0.3),
+        Training(epochs=8, lr=3e-3, clip=0.5),
+    ),
+    "adaptive_large": Recipe(
+        Model(layers=2, head="adaptive", drop_input=0.3, drop_output=0.3),
+        Training(epochs=8, lr=3e-3, clip=0.5),
+    ),
+    # the lower rungs of experiments/ladder.py
+    "lstm64": Recipe(Model(hidden=64, head="tied"), Training(epochs=1, lr=4e-3)),
+    "lstm256": Recipe(
+        Model(head="tied_sampled", drop_input=0.3, drop_output=0.3),
+        Training(epochs=12, lr=3e-3, clip=0.5),
+    ),
+}
