@@ -28,13 +28,11 @@ from lmjax.train import (
     Recipe,
     Run,
     Training,
-    build,
     check_same,
     describe,
     fit,
     keep_memory,
-    optimizer,
-    steps_per_epoch,
+    plan,
 )
 
 __all__ = ["place_of", "train", "train_in", "with_recipe"]
@@ -133,7 +131,7 @@ def train_in(
     minutes: float | None = None,
     resume: bool = False,
 ) -> tuple[LanguageModel, Run]:
-    """Train a model in a directory, or go on with the training there.
+    """Train a recipe in a directory, or go on there.
 
     Args:
         out: the directory.
@@ -145,35 +143,15 @@ def train_in(
         resume: see `train.fit`.
     """
     model, training = recipe
+    lm, options = plan(recipe, text)
     config = {**asdict(training), **given, "sha256": text.sha256}
-    lm = build(model, len(text.vocab))
     if resume and (out / "config.json").exists():
         check_same(out, model, config)
-    epochs, batch_size, bptt = training.epochs, training.batch_size, training.bptt
-    total = epochs * steps_per_epoch(len(text.train), batch_size, bptt)
-    transform = optimizer(
-        training.optimizer,
-        training.lr,
-        steps=None if training.constant_rate else total,
-        max_norm=training.clip,
-    )
     describe(out, model, text.vocab, config)
+    options |= {"patience": patience, "minutes": minutes, "resume": resume, "out": out}
     name = f"{model.cell} {model.hidden}" + f" x{model.layers}" * (model.layers > 1)
     with progress(name) as report:
-        return lm, fit(
-            lm,
-            text,
-            jax.random.key(given["seed"]),
-            epochs=epochs,
-            batch_size=batch_size,
-            bptt=bptt,
-            transform=transform,
-            patience=patience,
-            minutes=minutes,
-            report=report,
-            out=out,
-            resume=resume,
-        )
+        return lm, fit(lm, text, jax.random.key(given["seed"]), report=report, **options)
 
 
 def place_of(corpus: str) -> str:

@@ -4,7 +4,7 @@ from lmjax.train.course import BEST, LAST, Progress, load_history
 from lmjax.train.history import History, learning_curve
 from lmjax.train.loop import Run, fit, steps_per_epoch
 from lmjax.train.memory import keep_memory
-from lmjax.train.recipes import RECIPES, Recipe, Training
+from lmjax.train.recipes import RECIPES, Recipe, Training, plan
 from lmjax.train.run import Model, Trained, build, check_same, describe, load_run
 from lmjax.train.step import Metrics, TrainState, init_params, init_state, optimizer, step
 
@@ -32,6 +32,7 @@ __all__ = [
     "load_history",
     "load_run",
     "optimizer",
+    "plan",
     "step",
     "steps_per_epoch",
 ]

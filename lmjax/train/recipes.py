@@ -1,13 +1,17 @@
-"""Named recipes: the shape of a model, and how it is trained."""
+"""Recipes: the shape of a model and how it is trained, some of them named."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from lmjax.train.run import Model
+from lmjax.data import Corpus
+from lmjax.models import LanguageModel
+from lmjax.train.loop import steps_per_epoch
+from lmjax.train.run import Model, build
+from lmjax.train.step import optimizer
 
-__all__ = ["RECIPES", "Recipe", "Training"]
+__all__ = ["RECIPES", "Recipe", "Training", "plan"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,33 @@ class Recipe(NamedTuple):
 
     model: Model = Model()
     training: Training = Training()
+
+
+def plan(recipe: Recipe, corpus: Corpus) -> tuple[LanguageModel, dict[str, Any]]:
+    """Return a recipe's model for a corpus, and the options with which `fit` trains it.
+
+    >>> from lmjax.data import Vocabulary
+    >>> import numpy as np
+    >>> vocab = Vocabulary(("</s>", "a", "<unk>"), "word")
+    >>> corpus = Corpus("toy", vocab, *[np.array([1, 1, 0])] * 3, sha256="")
+    >>> lm, options = plan(Recipe(Model(hidden=4)), corpus)
+    >>> sorted(options)
+    ['batch_size', 'bptt', 'epochs', 'transform']
+
+    Raises:
+        ValueError: see `build`, `optimizer` and `steps_per_epoch`.
+    """
+    model, training = recipe
+    sizes = {"batch_size": training.batch_size, "bptt": training.bptt}
+    total = training.epochs * steps_per_epoch(len(corpus.train), **sizes)
+    transform = optimizer(
+        training.optimizer,
+        training.lr,
+        steps=None if training.constant_rate else total,
+        max_norm=training.clip,
+    )
+    lm = build(model, len(corpus.vocab))
+    return lm, {"epochs": training.epochs, "transform": transform, **sizes}
 
 
 # For a text of two million words with 33,000 different ones (WikiText-2), and half an hour on two

@@ -18,7 +18,9 @@ def load(name):
     return module
 
 
-@pytest.mark.parametrize("name", ["cells", "heads", "long_sequences", "probes", "monitoring"])
+@pytest.mark.parametrize(
+    "name", ["cells", "heads", "long_sequences", "probes", "monitoring", "ladder"]
+)
 def test_the_fast_setting_runs_and_its_figure_comes_from_json(name):
     experiment = load(name)
     result = json.loads(json.dumps(experiment.run(experiment.FAST)))
