@@ -28,21 +28,6 @@ def corpus(tmp_path):
     return tmp_path / "a"
 
 
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Run `lmjax ...`; return (exit status, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["lmjax", *map(str, words)])
-        try:
-            cli.main()
-        except SystemExit as end:
-            return (end.code, *capsys.readouterr())
-        return (0, *capsys.readouterr())
-
-    return run
-
-
 def numbers(out):
     answer = json.loads(out, parse_constant=pytest.fail)
     return answer["perplexity"], answer["valid_perplexity"], answer["tokens"]
