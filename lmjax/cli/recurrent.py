@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from tyro.conf import OmitArgPrefixes, Positional
@@ -33,8 +33,9 @@ def train(
     bptt: int = 35,
     optimizer: str = "adam",
     lr: float = 2e-3,
-    constant_rate: bool = False,
+    decay: Literal["cosine", "plateau", "constant"] = "cosine",
     clip: float = 1.0,
+    average: Literal["none", "ema", "asgd"] = "none",
     patience: int | None = None,
     minutes: float | None = None,
     level: str = "word",
@@ -55,12 +56,17 @@ def train(
             rate then goes on along the cosine of that many epochs, from the step it has reached.
         batch_size: Sequences of the text that are read side by side.
         bptt: Tokens of a sequence at a time, and how far gradients flow back.
-        optimizer: adam or sgd.
-        lr: Learning rate; it falls to 0 along a cosine.
-        constant_rate: Keep the learning rate as it is.
+        optimizer: adam, sgd or adagrad; the last takes a larger --lr, 0.2 for example.
+        lr: Learning rate of the first step.
+        decay: How the rate falls: to 0 along a cosine, to a quarter after each epoch without a
+            better validation (plateau), or not at all (constant).
         clip: Scale a gradient whose global norm is larger down to this.
+        average: Validate and keep an average of the parameters after each step: a moving one, of
+            about the last 1,000 steps (ema), or the mean since the first epoch without a better
+            validation (asgd).
         patience: Stop after so many epochs without a better validation perplexity.
-        minutes: Stop, with a last validation, after so much time.
+        minutes: Stop, with a last validation, when training has taken so long, the part before
+            --resume included.
         level: word or char.
         min_count: Words seen less often in the training text become <unk>.
         seed: Seed of all that is random.
@@ -91,8 +97,13 @@ def train(
     if resume and (out / "config.json").exists():
         training.check_same(out, model, config)
     total = epochs * training.steps_per_epoch(len(text.train), batch_size, bptt)
-    decay = None if constant_rate else total
-    transform = training.optimizer(optimizer, lr, steps=decay, max_norm=clip)
+    transform = training.optimizer(
+        optimizer,
+        lr,
+        steps=total if decay == "cosine" else None,
+        plateau=0.25 if decay == "plateau" else None,
+        max_norm=clip,
+    )
     training.describe(out, model, text.vocab, config)
     with progress(_name(model)) as report:
         run = training.fit(
@@ -103,6 +114,7 @@ def train(
             batch_size=batch_size,
             bptt=bptt,
             transform=transform,
+            average=_AVERAGES[average],
             patience=patience,
             minutes=minutes,
             report=report,
@@ -143,12 +155,18 @@ _KEPT = (
     "bptt",
     "optimizer",
     "lr",
-    "constant_rate",
+    "decay",
     "clip",
+    "average",
     "level",
     "min_count",
     "seed",
 )
+_AVERAGES = {
+    "none": None,
+    "ema": training.Averaging(decay=0.999),
+    "asgd": training.Averaging(patience=1),
+}
 
 
 def evaluate_run(
