@@ -66,7 +66,8 @@ def train(
             validation (asgd).
         patience: Stop after so many epochs without a better validation perplexity.
         minutes: Stop, with a last validation, when training has taken so long, the part before
-            --resume included.
+            --resume included. The cosine ends then if the epochs do not end it before. The rate
+            so depends on the clock, and no two such runs are the same to the last digit.
         level: word or char.
         min_count: Words seen less often in the training text become <unk>.
         seed: Seed of all that is random.

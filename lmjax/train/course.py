@@ -16,6 +16,7 @@ import numpy as np
 
 from lmjax.train import checkpoint, history
 from lmjax.train.average import Averaging, average, weight
+from lmjax.train.deadline import advance
 from lmjax.train.history import Extent, History
 from lmjax.train.step import Metrics, TrainState
 
@@ -80,6 +81,14 @@ class Course:
     def spent(self) -> float:
         """The share of its minutes that are over."""
         return 0.0 if self.minutes is None else self.seconds / max(60 * self.minutes, 1e-9)
+
+    def on_time(self, state: TrainState) -> TrainState:
+        """Return the state whose learning rate is as far as the minutes are, if that is farther."""
+        if self.minutes is None:
+            return state
+        taken = len(self.history.loss) + len(self.pending)
+        step = max(taken, round(self.total * min(self.spent, 1.0)))
+        return state._replace(opt=advance(state.opt, step))
 
     def is_over(self, patience: int | None) -> bool:
         """Return whether the training ends here: the last step is validated, and it is time to."""

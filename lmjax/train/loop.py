@@ -93,7 +93,9 @@ def fit(
             From where it begins validations are of the average, and so are the parameters returned.
         patience: stop after so many epochs without a better validation; None never does.
         minutes: stop, with a last validation, when so much time has passed, that before the run was
-            resumed included.
+            resumed included. Schedules of the transformation end with it: their step is the share
+            of the minutes that is over, in steps of all epochs, where that is more than were taken.
+            The run then depends on the clock as well.
         report: called before the first step, after it, then a few times a second at most, and
             before and after each validation.
         out: directory for `best.safetensors` (at every best validation), `last.safetensors` (every
@@ -134,7 +136,7 @@ def fit(
                 state = course.at.state if taken else rewind(lm, course.at.state, batch_size)
                 batches = contiguous(corpus.train, batch_size=batch_size, seq_len=bptt, start=eos)
                 for batch in islice(batches, taken, None):
-                    state, metrics = step(lm, transform, state, batch, reset=reset)
+                    state, metrics = step(lm, transform, course.on_time(state), batch, reset=reset)
                     course.step(state, int(batch.mask.sum()), metrics)
                     signals.check()
                     if course.spent >= 1:
