@@ -63,7 +63,9 @@ def train(
         model: Shape of the model.
         training: How it is trained.
         patience: Stop after so many epochs without a better validation perplexity.
-        minutes: Stop, with a last validation, after so much time.
+        minutes: Stop, with a last validation, when training has taken so long, the part before
+            --resume included. The cosine ends then if the epochs do not end it before. The rate
+            so depends on the clock, and no two such runs are the same to the last digit.
         level: word or char.
         min_count: Words seen less often in the training text become <unk>.
         seed: Seed of all that is random.

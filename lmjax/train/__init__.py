@@ -1,5 +1,6 @@
 """Training: one step, the loop around it, its memory, checkpoints, runs on disk."""
 
+from lmjax.train.average import Averaging
 from lmjax.train.course import BEST, LAST, Progress, load_history
 from lmjax.train.history import History, learning_curve
 from lmjax.train.loop import Run, fit, steps_per_epoch
@@ -12,6 +13,7 @@ __all__ = [
     "BEST",
     "LAST",
     "RECIPES",
+    "Averaging",
     "History",
     "Metrics",
     "Model",

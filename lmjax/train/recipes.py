@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from lmjax.data import Corpus
 from lmjax.models import LanguageModel
+from lmjax.train.average import Averaging
 from lmjax.train.loop import steps_per_epoch
 from lmjax.train.run import Model, build
 from lmjax.train.step import optimizer
@@ -26,13 +27,20 @@ class Training:
     bptt: int = 35
     """Tokens of a sequence at a time, and how far gradients flow back."""
     optimizer: str = "adam"
-    """adam or sgd."""
+    """adam, sgd or adagrad; the last takes a larger --lr, 0.2 for example."""
     lr: float = 2e-3
-    """Learning rate; it falls to 0 along a cosine."""
-    constant_rate: bool = False
-    """Keep the learning rate as it is."""
+    """Learning rate of the first step."""
+    decay: Literal["cosine", "plateau", "constant"] = "cosine"
+    """How the rate falls: to 0 along a cosine, to a quarter after each epoch without a better
+    validation (plateau), or not at all (constant)."""
     clip: float = 1.0
     """Scale a gradient whose global norm is larger down to this."""
+    average: Literal["none", "ema", "asgd"] = "none"
+    """Validate and keep an average of the parameters after each step: a moving one, of about the
+    last 1,000 steps (ema), or the mean since the first epoch without a better validation (asgd)."""
+
+
+AVERAGES = {"none": None, "ema": Averaging(decay=0.999), "asgd": Averaging(patience=1)}
 
 
 class Recipe(NamedTuple):
@@ -51,7 +59,7 @@ def plan(recipe: Recipe, corpus: Corpus) -> tuple[LanguageModel, dict[str, Any]]
     >>> corpus = Corpus("toy", vocab, *[np.array([1, 1, 0])] * 3, sha256="")
     >>> lm, options = plan(Recipe(Model(hidden=4)), corpus)
     >>> sorted(options)
-    ['batch_size', 'bptt', 'epochs', 'transform']
+    ['average', 'batch_size', 'bptt', 'epochs', 'transform']
 
     Raises:
         ValueError: see `build`, `optimizer` and `steps_per_epoch`.
@@ -62,11 +70,13 @@ def plan(recipe: Recipe, corpus: Corpus) -> tuple[LanguageModel, dict[str, Any]]
     transform = optimizer(
         training.optimizer,
         training.lr,
-        steps=None if training.constant_rate else total,
+        steps=total if training.decay == "cosine" else None,
+        plateau=0.25 if training.decay == "plateau" else None,
         max_norm=training.clip,
     )
     lm = build(model, len(corpus.vocab))
-    return lm, {"epochs": training.epochs, "transform": transform, **sizes}
+    how = {"transform": transform, "average": AVERAGES[training.average]}
+    return lm, {"epochs": training.epochs, **sizes, **how}
 
 
 # For a text of two million words with 33,000 different ones (WikiText-2), and half an hour on two
