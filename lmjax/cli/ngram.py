@@ -23,7 +23,7 @@ from lmjax.interop.arpa import read_arpa, write_arpa
 from lmjax.models import LanguageModel, Params, ngram, snm
 from lmjax.models.files import kind_of
 
-__all__ = ["COMMANDS", "load_model"]
+__all__ = ["COMMANDS", "Method", "fit", "load_model"]
 
 Method = Literal["mkn", "kn", "katz", "add", "mle", "stupid", "snm"]
 ESTIMATORS: dict[str, Callable[..., ngram.Estimate]] = {
