@@ -55,7 +55,7 @@ def plan(recipe: Recipe, corpus: Corpus) -> tuple[LanguageModel, dict[str, Any]]
 
     >>> from lmjax.data import Vocabulary
     >>> import numpy as np
-    >>> vocab = Vocabulary(("</s>", "a", "<unk>"), "word")
+    >>> vocab = Vocabulary(("<eos>", "a", "<unk>"), "word")
     >>> corpus = Corpus("toy", vocab, *[np.array([1, 1, 0])] * 3, sha256="")
     >>> lm, options = plan(Recipe(Model(hidden=4)), corpus)
     >>> sorted(options)
