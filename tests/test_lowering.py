@@ -104,12 +104,11 @@ ENTRIES = {  # name in the library -> (function, arguments)
     "_after_one": lambda: (partial(_after_one, LM), LM.init(KEY)),
     "_score": lambda: (*on_text(_score), BATCH),
     "_follow": lambda: (
-        partial(_follow, LM, optax.sgd(0.1)),
+        partial(_follow, LM),
         LM.init(KEY),
-        _Moving(
-            LM.init(KEY), optax.sgd(0.1).init(()), LM.cell.initial_state(LM.init(KEY).cell, (B,))
-        ),
+        _Moving(LM.init(KEY), LM.cell.initial_state(LM.init(KEY).cell, (B,))),
         BATCH,
+        0.1,
         0.1,
     ),
     "cache_log_prob": lambda: (

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import lmjax.data as data
-import lmjax.metrics as metrics
-from lmjax.cli.terminal import called, say
 from lmjax.metrics import Perplexity
-from lmjax.models import LanguageModel
 
-__all__ = ["measure", "read_corpus", "sentence"]
+__all__ = ["read_corpus", "sentence"]
 
 
 def read_corpus(
@@ -28,22 +24,6 @@ def read_corpus(
     if split is not None and vocab is not None:
         return data.one_split(name, split, vocab=vocab)
     return data.directory(name, level=level, min_count=min_count, vocab=vocab)
-
-
-def measure(
-    lm: LanguageModel, params, text: data.Corpus, split: str, *, seed: int, batch_size: int = 1
-) -> Perplexity:
-    """Return the exact perplexity of a split; say so if unknown words were never trained on."""
-    vocab = text.vocab
-    fields: dict[str, Any] = {"corpus": called(text), "split": split, "seed": seed}
-    fields |= {"start": vocab.eos, "unknown": vocab.unk, "batch_size": batch_size}
-    result = metrics.perplexity(lm, params, getattr(text, split), **fields)
-    if result.oov and vocab.symbols[-1] == data.UNK:  # the last of the vocabulary was never seen
-        say(
-            f"the perplexity includes {result.oov:,} words that the model never saw, read as "
-            f"{data.UNK}, which was not in its training text either (see --min-count)"
-        )
-    return result
 
 
 def sentence(result: Perplexity, split: str) -> str:

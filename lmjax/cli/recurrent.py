@@ -13,7 +13,9 @@ from tyro.conf import OmitArgPrefixes, Positional
 import lmjax.data as data
 import lmjax.metrics as metrics
 import lmjax.train as training
-from lmjax.cli.measuring import measure, read_corpus, sentence
+from lmjax.checks import check_positive
+from lmjax.cli.measuring import read_corpus
+from lmjax.cli.scoring import measure, told
 from lmjax.cli.terminal import Json, called, emit, say, working
 from lmjax.cli.writing import Sampling, suggestions, write_on
 from lmjax.train import Trained
@@ -26,9 +28,14 @@ def evaluate_run(
     corpus: str | None = None,
     split: str = "test",
     batch_size: int = 1,
+    cache: int | None = None,
+    dynamic: bool = False,
     as_json: Json = False,
 ) -> None:
     """Measure the exact perplexity of a trained model.
+
+    With --cache and --dynamic also of one that learns from the text as it reads it. These numbers
+    stand beside those of models that do the same, never among others.
 
     Args:
         run: Directory of the run.
@@ -37,23 +44,32 @@ def evaluate_run(
         split: train, valid or test.
         batch_size: Sequences scored side by side; more than 1 is faster and loses context at each
             start.
+        cache: Mix the model with a cache of so many of the last words, such as 2000: those where
+            the model's state was like the present one count most. How much is chosen on the
+            validation text.
+        dynamic: Train the model on each segment of the text once it is scored. The learning rate is
+            chosen on the validation text. It takes about six times as long.
         as_json: Print one JSON object.
     """
     if split not in ("train", "valid", "test"):
         raise ValueError(f"split: must be train, valid or test, got {split!r}")
+    if dynamic and batch_size != 1:
+        raise ValueError(f"dynamic: reads one sequence, and takes no --batch-size {batch_size}")
+    if cache is not None:
+        check_positive(cache=cache)
     training.keep_memory()
     trained = training.load_run(run)
-    with working(f"measuring {split} perplexity"):
+    with working("reading the text"):
         text = _text_of(run, trained, corpus, split)
-        result = measure(
-            trained.lm,
-            trained.params,
-            text,
-            split,
-            seed=trained.config["seed"],
-            batch_size=batch_size,
-        )
-    emit(result._asdict(), as_json, sentence(result, split))
+        valid = text.valid
+        if (cache is not None or dynamic) and split != "valid":
+            place = corpus if corpus == "stdlib" or Path(corpus or "").is_dir() else None
+            valid = _text_of(run, trained, place, "valid").valid
+    seed = trained.config["seed"]
+    options = {"batch_size": batch_size, "valid": valid, "cache": cache, "dynamic": dynamic}
+    found = measure(trained.lm, trained.params, text, split, seed=seed, **options)
+    answer, lines = told(found, split)
+    emit(answer, as_json, lines)
 
 
 def generate(

@@ -16,7 +16,8 @@ from tyro.conf import OmitArgPrefixes
 
 import lmjax.metrics as metrics
 from lmjax.checks import check_above_zero
-from lmjax.cli.measuring import measure, read_corpus, sentence
+from lmjax.cli.measuring import read_corpus, sentence
+from lmjax.cli.scoring import measure
 from lmjax.cli.terminal import Json, emit, fail, lap, laps, progress, say, working
 from lmjax.data import Corpus
 from lmjax.models import LanguageModel
@@ -93,8 +94,7 @@ def train(
     lm, run = train_in(
         out, text, Recipe(model, training), given, patience=patience, minutes=minutes, resume=resume
     )
-    with working("measuring test perplexity"):
-        result = measure(lm, run.params, text, "test", seed=seed)
+    result = measure(lm, run.params, text, "test", seed=seed).alone
     result = result._replace(seconds=time.perf_counter() - begin)
     baseline = metrics.unigram_perplexity(text.train, text.test, len(text.vocab))
     first = laps()
