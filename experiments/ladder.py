@@ -1,7 +1,8 @@
 """From counting words to a mixture: each rung of language modelling on one text, and what it costs.
 
 The exact test perplexity of every rung, and the seconds that it took to estimate or train. The last
-network is mixed with the 5-gram (weights from the validation text).
+network is mixed with the 5-gram (weights from the validation text), and with a cache of the words
+just read, which learns from the test text and stands apart.
 """
 
 import json
@@ -13,7 +14,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
-import numpy as np
 import tyro
 
 from lmjax import data, metrics, plot, train
@@ -25,6 +25,7 @@ class Config:
     corpus: str = "stdlib"  # or a directory
     networks: tuple[str, ...] = ("lstm64", "lstm256")  # recipes
     minutes: float | None = None  # of training, for each network
+    cache: int = 2000  # words
     tokens: int | None = None  # of each split, default all
     seed: int = 0
 
@@ -42,23 +43,25 @@ def run(cfg: Config) -> dict:
     text = data.stdlib() if cfg.corpus == "stdlib" else data.directory(cfg.corpus)
     text = text._replace(**{s: getattr(text, s)[: cfg.tokens] for s in ("train", "valid", "test")})
     named = {"corpus": f"{text.name}:{text.sha256[:8]}", "split": "test", "seed": cfg.seed}
-    logp, rungs = {}, []
+    logp, rungs, eos, unk = {}, [], text.vocab.eos, text.vocab.unk
 
     def add(name, seconds, test):
         signature = metrics.signature(system=name, **named, tokens=len(test))
-        rungs.append(
-            {"system": name, "perplexity": float(np.exp(-np.asarray(test, float).mean()))}
-            | {"tokens": len(test), "seconds": seconds, "signature": signature}
-        )
+        result = metrics.summary(test, text.test == unk, seconds=seconds, signature=signature)
+        rungs.append({"system": name, "learns": False, **result._asdict()})
 
     for name, seconds, lm, params in systems(cfg, text):
-        score = partial(metrics.token_log_probs, lm, params, start=text.vocab.eos)
+        score = partial(metrics.token_log_probs, lm, params, start=eos)
         logp[name] = score(text.valid), score(text.test)
         add(name, seconds, logp[name][1])
     parts = list(logp)[-1], list(COUNTED)[-1]
     valid, test = map(jnp.stack, zip(*(logp[name] for name in parts), strict=True))
     mixed = jax.nn.logsumexp(test, 0, b=mixture_weights(valid)[:, None])
     add(" + ".join(parts), sum(r["seconds"] for r in rungs if r["system"] in parts), mixed)
+    options = {"valid": text.valid, "size": cfg.cache, "start": eos, "unknown": unk}
+    cached = metrics.cache_perplexity(lm, params, text.test, **options, **named).cached
+    told = {**cached._asdict(), "seconds": seconds}
+    rungs.append({"system": f"{name} with a cache", "learns": True, **told})
     return {"config": asdict(cfg), "rungs": rungs}
 
 
@@ -82,8 +85,11 @@ def figure(result: dict):
     names = [rung["system"] for rung in rungs]
     with plt.style.context(plot.STYLE):
         fig, (left, right) = plt.subplots(1, 2, figsize=(9, 0.8 + 0.4 * len(rungs)), sharey=True)
-        bars = left.barh(names, [rung["perplexity"] for rung in rungs])
-        left.bar_label(bars, fmt="%.1f", padding=3)
+        for learns, label in ((False, "fixed"), (True, "learns from the test text")):
+            shown = [rung["perplexity"] if rung["learns"] == learns else 0 for rung in rungs]
+            bars = left.barh(names, shown, label=label)
+            left.bar_label(bars, [f"{x:.1f}" if x else "" for x in shown], padding=3)
+        left.legend(loc="lower right")
         left.set(xlabel="test perplexity")
         left.margins(x=0.15)
         right.plot([rung["seconds"] for rung in rungs], names, "o")

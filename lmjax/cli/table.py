@@ -22,6 +22,7 @@ import lmjax.metrics as metrics
 from lmjax.cli.measuring import read_corpus
 from lmjax.cli.mixing import load
 from lmjax.cli.ngram import Method, fit
+from lmjax.cli.scoring import measure, told
 from lmjax.cli.systems import CAVEAT, SYSTEMS, System
 from lmjax.cli.terminal import Json, called, emit, fail, say, to_json, working
 from lmjax.cli.training import place_of, train_in
@@ -33,6 +34,9 @@ from lmjax.train.checkpoint import read_meta, write
 __all__ = ["COMMANDS", "figure", "lines", "measure_all"]
 
 SEED = 0
+CACHE = 2000  # words
+WITH_CACHE = ("perplexity_with_cache", "signature_with_cache")  # as `lmjax eval` calls them
+LEARNS = "* These models learn from the test text as they read it, the others do not."
 
 
 def table(
@@ -118,6 +122,10 @@ def _row(name: str, out: Path, text: Corpus, corpus: str, minutes: float | None)
     fields = {"system": name, "seed": SEED} | ({} if minutes is None else {"minutes": minutes})
     row = _measured(system, logp, text, fields, seconds=seconds, parameters=_size(model.params))
     row["command"] = f"lmjax {command} --corpus {corpus} --out {place}"
+    if system.method is None and RECIPES[name].model.cell.startswith("lstm"):
+        options: dict[str, Any] = {"seed": SEED, "valid": text.valid, "cache": CACHE}
+        answer, _ = told(measure(model.lm, model.params, text, "test", **options), "test")
+        row |= {what: answer[what] for what in WITH_CACHE}
     if not math.isfinite(row["perplexity"]):
         raise FloatingPointError("the test perplexity is not finite")
     write(file, to_json({"given": given, "row": row}, indent=1).encode())
@@ -185,10 +193,12 @@ def _mixture(title: str, parts: dict[str, dict], out: Path, text: Corpus) -> dic
 
 def lines(result: dict) -> list[str]:
     """Return the table as lines of text."""
-    shown = [("system", "perplexity", "valid", "parameters", "training", "published *")]
+    shown = [
+        ("system", "perplexity", "valid", "parameters", "training", "with cache *", "published **")
+    ]
     notes = []
     for row in result["rows"]:
-        published = row["published"]
+        published, cached = row["published"], row.get("perplexity_with_cache")
         shown.append(
             (
                 row["system"],
@@ -196,6 +206,7 @@ def lines(result: dict) -> list[str]:
                 f"{row['valid_perplexity']:.2f}",
                 f"{row['parameters']:,}",
                 f"{row['seconds']:,.0f} s",
+                f"{cached:.2f}" if cached else "",
                 f"{published['perplexity']}" if published else "",
             )
         )
@@ -206,8 +217,8 @@ def lines(result: dict) -> list[str]:
         "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
         for name, *cells in shown
     ]
-    caveat = textwrap.wrap(f"* {result['caveat']}", 100, subsequent_indent="  ")
-    return [*rows, f"on {result['corpus']}", *caveat, *notes]
+    caveat = textwrap.wrap(f"** {result['caveat']}", 100, subsequent_indent="  ")
+    return [*rows, f"on {result['corpus']}", LEARNS, *caveat, *notes]
 
 
 def figure(result: dict):

@@ -27,7 +27,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def recipes(monkeypatch):
-    monkeypatch.setitem(train.RECIPES, "lstm", Recipe(Model(cell="rnn", hidden=4), TINY))
+    monkeypatch.setitem(train.RECIPES, "lstm", Recipe(Model(hidden=4), TINY))
     monkeypatch.setitem(train.RECIPES, "lstm2", Recipe(Model(cell="lsd"), TINY))
 
 
@@ -36,7 +36,7 @@ def done(corpus, tmp_path_factory):
     """The directory of a table, and what was measured."""
     out = tmp_path_factory.mktemp("table")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(train.RECIPES, "lstm", Recipe(Model(cell="rnn", hidden=4), TINY))
+        patch.setitem(train.RECIPES, "lstm", Recipe(Model(hidden=4), TINY))
         return out, table.measure_all(str(corpus), out, ["kn5", "lstm"])
 
 
@@ -46,8 +46,9 @@ def test_rows_are_measured_as_by_the_other_commands(call, corpus, done):
     assert all(row.keys() >= KEYS for row in result["rows"]) and not result["failed"]
     ngram = json.loads(call("ngram", "eval", out / "kn5", "--corpus", corpus, "--json")[1])
     assert kn5["perplexity"] == pytest.approx(ngram["perplexity"], rel=1e-6)
-    evaluated = json.loads(call("eval", out / "lstm", "--json")[1])
-    assert lstm["perplexity"] == evaluated["perplexity"]
+    by_eval = json.loads(call("eval", out / "lstm", "--cache", 2000, "--json")[1])
+    for what in ("perplexity", "perplexity_with_cache"):
+        assert lstm[what] == by_eval[what]
     assert lstm["parameters"] == sum(
         x.size for x in jax.tree.leaves(train.load_run(out / "lstm").params)
     )
@@ -56,6 +57,7 @@ def test_rows_are_measured_as_by_the_other_commands(call, corpus, done):
         assert row["perplexity"] == pytest.approx(by_mix["perplexity"], rel=1e-5)
         assert row["valid_perplexity"] <= min(r["valid_perplexity"] for r in (kn5, lstm))
         assert row["published"] is None
+        assert "perplexity_with_cache" not in row
     assert kn5["published"]["perplexity"] == 67.6
 
 
@@ -90,7 +92,7 @@ def test_an_interrupted_table_has_kept_its_rows(call, corpus, tmp_path, monkeypa
 
 def test_a_row_that_fails_does_not_end_the_table(call, corpus, done, monkeypatch):
     out, _ = done
-    monkeypatch.setitem(train.RECIPES, "lstm", Recipe(Model(cell="rnn", hidden=5), TINY))
+    monkeypatch.setitem(train.RECIPES, "lstm", Recipe(Model(hidden=5), TINY))
     words = ("table", "--corpus", corpus, "--out", out, "--rows", "lstm2,lstm,kn5", "--json")
     status, said, err = call(*words)
     answer = json.loads(said)
