@@ -21,6 +21,7 @@ from lmjax.models import ngram, snm
 from lmjax.models.language_model import _after_one
 from lmjax.models.snm.adjustment import left_out, minimise
 from lmjax.train import plateau
+from lmjax.train.average import average
 from lmjax.unroll import record, scan, unroll
 
 T, B, N = 6, 2, 3
@@ -99,15 +100,15 @@ ENTRIES = {  # name in the library -> (function, arguments)
         train.init_state(LM, ADAM, KEY, B),
         BATCH,
     ),
+    "average": lambda: (average, LM.init(KEY), LM.init(KEY), 0.1),
     "_after_one": lambda: (partial(_after_one, LM), LM.init(KEY)),
     "_score": lambda: (*on_text(_score), BATCH),
     "_follow": lambda: (
-        partial(_follow, LM, optax.sgd(0.1)),
+        partial(_follow, LM),
         LM.init(KEY),
-        _Moving(
-            LM.init(KEY), optax.sgd(0.1).init(()), LM.cell.initial_state(LM.init(KEY).cell, (B,))
-        ),
+        _Moving(LM.init(KEY), LM.cell.initial_state(LM.init(KEY).cell, (B,))),
         BATCH,
+        0.1,
         0.1,
     ),
     "cache_log_prob": lambda: (

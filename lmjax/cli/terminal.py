@@ -27,6 +27,7 @@ from lmjax.train import Progress as TrainingProgress
 __all__ = [
     "Json",
     "called",
+    "counting",
     "emit",
     "fail",
     "lap",
@@ -155,6 +156,29 @@ def progress(name: str):
                 shown = now
                 say(f"{name}: step {at.step} of {at.total}, {note}, {left:.0f} s left")
 
+        yield report
+
+
+@contextmanager
+def counting(what: str):
+    """Yield a `report` of tokens `(done, total)`: a bar on a terminal, else a line now and then."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    left = (TextColumn("left"), TimeRemainingColumn())
+    hidden = not _stderr.is_terminal
+    with Progress(*columns, *left, console=_stderr, transient=True, disable=hidden) as bar:
+        task = bar.add_task(what, total=None)
+        began = shown = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal shown
+            bar.update(task, completed=done, total=total)
+            now = time.monotonic()
+            if hidden and now - shown > 10:
+                shown, rest = now, (now - began) * (total - done) / done
+                say(f"{what}: {done:,} of {total:,} tokens, {rest:.0f} s left")
+
+        if hidden:
+            say(f"{what} ...")
         yield report
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from lmjax.analysis import clip_by_global_norm
-from lmjax.checks import check_above_zero, whole
+from lmjax.checks import check_above_zero, real, whole
 from lmjax.data import Batch
 from lmjax.models import LanguageModel, loss, rows
 from lmjax.train import plateau
@@ -42,20 +42,31 @@ def optimizer(
     learning_rate: float = 2e-3,
     *,
     steps: int | None = None,
+    plateau: float | None = None,
     max_norm: float = 1.0,
 ) -> optax.GradientTransformation:
     """Return gradient clipping by global norm followed by an optax optimiser.
 
     Args:
-        name: "adam" or "sgd".
+        name: "adam", "sgd", or "adagrad", whose sum of squares begins at 1 so that the first steps
+            are none too long.
         learning_rate: of the first step.
-        steps: decay it to 0 over that many steps along a cosine; None keeps it constant.
+        steps: decay it to 0 over that many steps along a cosine; None does not.
+        plateau: multiply it by this after each epoch whose validation is no better than the best,
+            see `fit`; None does not.
         max_norm: threshold of `analysis.clip_by_global_norm`.
 
     Raises:
-        ValueError: the name is unknown, a number is not positive, or the rate is not finite.
+        ValueError: the name is unknown, a number is out of range, or the rate is not finite.
+
+    References: Kingma and Ba (2015), Adam; Duchi, Hazan and Singer (2011), Adagrad; Jozefowicz et
+        al. (2016), who train large language models with it at a rate of 0.2, clipped at 1.
     """
-    known = {"adam": optax.adam, "sgd": optax.sgd}
+    known = {
+        "adagrad": partial(optax.adagrad, initial_accumulator_value=1.0),
+        "adam": optax.adam,
+        "sgd": optax.sgd,
+    }
     if name not in known:
         raise ValueError(f"optimizer: must be one of {sorted(known)}, got {name!r}")
     check_above_zero(learning_rate=learning_rate)
@@ -64,8 +75,13 @@ def optimizer(
             "optimizer: steps of the decay (epochs x steps an epoch) must be at least 1, "
             f"got {steps}"
         )
+    if plateau is not None and not 0 < real("plateau", plateau) < 1:
+        raise ValueError(f"plateau: must be in (0, 1), got {plateau}")
     schedule = learning_rate if steps is None else optax.cosine_decay_schedule(learning_rate, steps)
-    return optax.chain(clip_by_global_norm(max_norm), known[name](schedule))
+    parts = [clip_by_global_norm(max_norm), known[name](schedule)]
+    if plateau is not None:
+        parts.append(optax.contrib.reduce_on_plateau(plateau, patience=1))
+    return optax.chain(*parts)
 
 
 # one program in place of forty

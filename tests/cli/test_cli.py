@@ -112,7 +112,7 @@ def test_demo_compares_networks_with_an_n_gram_model(call, tmp_path, monkeypatch
         assert f"<tr><td>{name}</td><td>{value:.1f}</td>" in page
         assert f"{name} {value:.1f}" in out.splitlines()[0]
     counts = ngram.count(text.train, 5, size=len(text.vocab), eos=text.vocab.eos)
-    model = ngram.index(ngram.modified_kneser_ney(counts, fallback=(0.5, 1, 1.5)))
+    model = ngram.index(ngram.modified_kneser_ney(counts, fallback=ngram.FALLBACK))
     nll = -np.asarray(ngram.log_prob(model, text.test), float).mean()
     assert answer["nll"]["Kneser-Ney 5-gram"] == pytest.approx(nll, rel=1e-6)
     assert sum(answer["weights"].values()) == pytest.approx(1, rel=1e-5)

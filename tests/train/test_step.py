@@ -33,6 +33,27 @@ def test_one_step_is_sgd_on_the_clipped_mean_loss(corpus, key):
     )
 
 
+def test_adagrad_divides_by_the_root_of_all_squares_and_one(corpus, key):
+    transform = train.optimizer("adagrad", 0.2, max_norm=9.0)
+    state = train.init_state(LM, transform, key, 5)
+    params, carry = jax.tree.map(jnp.copy, (state.params, state.carry))
+    squares = jax.tree.map(jnp.ones_like, params)
+
+    def mean_loss(params, carry, batch):
+        carry, logp = models.log_prob(LM, params, carry, batch.inputs, batch.targets)
+        return -logp.mean(), carry
+
+    batches = data.contiguous(corpus.train, batch_size=5, seq_len=10, start=VOCAB.eos)
+    for batch, _ in zip(batches, range(3), strict=False):
+        state, _ = train.step(LM, transform, state, batch)
+        gradient, carry = jax.grad(mean_loss, has_aux=True)(params, carry, batch)
+        squares = jax.tree.map(lambda s, g: s + g**2, squares, gradient)
+        params = jax.tree.map(
+            lambda p, g, s: p - 0.2 * g / jnp.sqrt(s + 1e-7), params, gradient, squares
+        )
+    chex.assert_trees_all_close(state.params, params, rtol=1e-8)
+
+
 @pytest.mark.parametrize(
     "transform",
     [
@@ -121,6 +142,7 @@ def test_segments_take_less_memory(noise):
         (lambda: train.optimizer(learning_rate=jnp.nan), "learning_rate: .* number, got nan"),
         (lambda: train.optimizer(max_norm=np.float32(-1)), "max_norm must be positive, got -1"),
         (lambda: train.optimizer(steps=2.5), "steps: must be a whole number, got 2.5"),
+        (lambda: train.optimizer(plateau=1.5), r"plateau: must be in \(0, 1\), got 1.5"),
     ],
 )
 def test_errors_name_the_argument(call, message):
