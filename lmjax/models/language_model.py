@@ -13,6 +13,7 @@ from lmjax.cell import Cell
 from lmjax.checks import fitting
 from lmjax.heads import Head
 from lmjax.ids import is_word
+from lmjax.tree import is_floating
 from lmjax.unroll import check_arguments, unroll
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Params",
     "log_prob",
     "lookup",
+    "lookup_with_tokens",
     "loss",
     "next_log_probs",
     "rows",
@@ -95,6 +97,11 @@ _lookup.defvjp(
 )
 
 
+def lookup_with_tokens(embed, tokens):
+    """Return `(lookup(embed, tokens), tokens)`: for a cell that reads both."""
+    return lookup(embed, tokens), tokens
+
+
 def states(lm: LanguageModel, params: Params, state, tokens):
     """Read tokens `[T, ...]` from state s_0 on; return `(final, states)` as `unroll` does."""
     return unroll(lm.cell, params.cell, state, lm.embed(params.embed, tokens))
@@ -145,7 +152,8 @@ def rows(lm: LanguageModel, tokens, targets, key) -> Params:
     *_, k_head = jax.random.split(key, 4)
     of_head = lm.head.rows(targets, k_head)
     of_embed = jnp.concatenate([tokens.ravel(), of_head]) if lm.head.shares_embedding else tokens
-    return Params(of_embed if lm.embed is lookup else ..., ..., of_head)
+    by_row = lm.embed in (lookup, lookup_with_tokens)
+    return Params(of_embed if by_row else ..., ..., of_head)
 
 
 def next_log_probs(lm: LanguageModel, params: Params, state):
@@ -192,7 +200,8 @@ def _drop(key, rate, x, shape):
 
 
 def _locked(key, rate, xs):
-    return _drop(key, rate, xs, (1, *xs.shape[1:]))
+    drop = lambda x: _drop(key, rate, x, (1, *x.shape[1:])) if is_floating(x) else x
+    return jax.tree.map(drop, xs)
 
 
 def _drop_recurrent(key, rate, params):
