@@ -84,8 +84,9 @@ def train(
         say(f"nothing is saved in {out} yet; starting from the beginning")
     with working("reading the corpus"):
         text = read_corpus(corpus, level=level, min_count=min_count)
+        links = training.links_of(model, text.train, len(text.vocab))
     lap("corpus")
-    lm = training.build(model, len(text.vocab))
+    lm = training.build(model, len(text.vocab), links)
     place = corpus if corpus == "stdlib" else str(Path(corpus).absolute())
     config |= {"corpus": place, "sha256": text.sha256}
     if resume and (out / "config.json").exists():

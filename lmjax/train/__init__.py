@@ -4,7 +4,7 @@ from lmjax.train.course import BEST, LAST, Progress, load_history
 from lmjax.train.history import History, learning_curve
 from lmjax.train.loop import Run, fit, steps_per_epoch
 from lmjax.train.memory import keep_memory
-from lmjax.train.run import Model, Trained, build, check_same, describe, load_run
+from lmjax.train.run import Model, Trained, build, check_same, describe, links_of, load_run
 from lmjax.train.step import Metrics, TrainState, init_params, init_state, optimizer, step
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "init_state",
     "keep_memory",
     "learning_curve",
+    "links_of",
     "load_history",
     "load_run",
     "optimizer",

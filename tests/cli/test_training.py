@@ -119,6 +119,15 @@ def test_what_may_not_differ_is_named_by_its_flag(call, corpus, tmp_path):
     assert status == 2 and "--resume goes on with it" in err
 
 
+def test_a_run_with_maximum_entropy_features_is_trained_and_comes_back(call, corpus, tmp_path):
+    words = ("train", "--corpus", corpus, *TINY, "--head", "tied_sampled", "--epochs", 1, "--json")
+    trained = json.loads(call(*words, "--maxent", 3, "--out", tmp_path / "r")[1])
+    found = json.loads(call("eval", tmp_path / "r", "--json")[1])
+    assert found["perplexity"] == trained["perplexity"]
+    status, _, err = call(*words, "--maxent", 1, "--out", tmp_path / "no")
+    assert status == 2 and "maxent: order: must be at least 2, got 1" in err
+
+
 OWN = """
 import jax, jax.numpy as jnp
 from lmjax.cell import Cell
