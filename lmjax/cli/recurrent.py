@@ -94,6 +94,8 @@ def train(
     total = epochs * training.steps_per_epoch(len(text.train), batch_size, bptt)
     decay = None if constant_rate else total
     transform = training.optimizer(optimizer, lr, steps=decay, max_norm=clip)
+    if model.maxent is not None:
+        transform = training.features_by_adagrad(transform)
     training.describe(out, model, text.vocab, config)
     with progress(_name(model)) as report:
         run = training.fit(

@@ -1,5 +1,6 @@
 """Training: one step, the loop around it, its memory, checkpoints, runs on disk."""
 
+from lmjax.train.adagrad import features_by_adagrad
 from lmjax.train.course import BEST, LAST, Progress, load_history
 from lmjax.train.history import History, learning_curve
 from lmjax.train.loop import Run, fit, steps_per_epoch
@@ -20,6 +21,7 @@ __all__ = [
     "build",
     "check_same",
     "describe",
+    "features_by_adagrad",
     "fit",
     "init_params",
     "init_state",

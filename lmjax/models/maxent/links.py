@@ -55,8 +55,8 @@ def link(ids, order: int, *, vocab_size: int, successors: int = 64, min_count: i
     ([-1, 0, 1, 2], [0, 0, 1, 2, 3], [1, 0, 0])
 
     Raises:
-        ValueError: `order` is below 2, another number below 1, or the text holds less than two
-            tokens or one that is not in the vocabulary.
+        ValueError: `order` is below 2, another number below 1, no n-gram has that count, or the
+            text holds less than two tokens or one that is not in the vocabulary.
     """
     if order < 2:
         raise ValueError(f"order: must be at least 2, got {order}; a word alone is the head's bias")
@@ -78,6 +78,8 @@ def link(ids, order: int, *, vocab_size: int, successors: int = 64, min_count: i
         followers.append(table.follower[kept & np.repeat(there, np.diff(table.first))])
         parent, parents = np.where(there, np.cumsum(there) - 1, -1), there.sum()
         total += parents
+    if total == 1:
+        raise ValueError(f"min_count: no word follows another {min_count} times in the text")
     children.append(np.full(parents + 1, total))
     whole = lambda parts: np.concatenate(parts).astype(np.int32)
     first = whole([[0], np.cumsum(np.concatenate(sizes))])
@@ -125,25 +127,26 @@ def observed(links: Links, vocab_size: int) -> Features:
         read = lambda x, nothing: x.at[at].get(mode="fill", fill_value=nothing)
         return read(links.follower, vocab_size), read(params.theta, 0)
 
-    def scatter(size, places, weights):
-        """Add weights up by their places `[..., M]` in an array `[..., size]`."""
-        rows = jnp.arange(weights[..., 0].size)[:, None]
-        flat = lambda x: x.reshape(-1, x.shape[-1])
-        sums = jnp.zeros((len(rows), size), weights.dtype)
-        sums = sums.at[rows, flat(places)].add(flat(weights), mode="drop")
-        return sums.reshape(*weights.shape[:-1], size)
-
     def everywhere(params: Observed, history):
-        return scatter(vocab_size, *successors(params, history))
+        return _added(vocab_size, *successors(params, history))
 
     def at(params: Observed, history, token, drawn):
         words, weights = successors(params, history)
         own = jnp.where(words == token[..., None], weights, 0).sum(-1)
         k = len(drawn)
         slot = jnp.full(vocab_size + 1, k).at[drawn].set(jnp.arange(k))  # one of a word drawn twice
-        return own, scatter(k, slot[words], weights)[..., slot[drawn]]
+        return own, _added(k, slot[words], weights)[..., slot[drawn]]
 
     return Features(vocab_size, reach, init, everywhere, at)
+
+
+def _added(size: int, places, weights):
+    """Add weights up by their places, both `[..., M]`, in `[..., size]`."""
+    flat = lambda x: x.reshape(-1, x.shape[-1])
+    sums = jnp.zeros((len(flat(places)), size), weights.dtype)
+    rows = jnp.arange(len(sums))[:, None]
+    sums = sums.at[rows, flat(places)].add(flat(weights), mode="drop")
+    return sums.reshape(*weights.shape[:-1], size)
 
 
 def _depth(children: np.ndarray) -> int:
