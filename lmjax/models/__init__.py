@@ -1,6 +1,6 @@
 """Language models: an embedding, a cell and a head."""
 
-from lmjax.models import ngram, snm
+from lmjax.models import maxent, ngram, snm
 from lmjax.models.cache import cache_log_prob, with_cache
 from lmjax.models.language_model import (
     LanguageModel,
@@ -28,6 +28,7 @@ __all__ = [
     "log_prob",
     "lookup",
     "loss",
+    "maxent",
     "mixture",
     "mixture_weights",
     "next_log_probs",

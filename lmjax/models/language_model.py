@@ -28,6 +28,7 @@ __all__ = [
     "Params",
     "log_prob",
     "lookup",
+    "lookup_with_tokens",
     "loss",
     "next_log_probs",
     "rows",
@@ -87,6 +88,11 @@ def _lookup_backward(kept, ct):
 _lookup.defvjp(
     lambda embed, tokens: (embed.take(tokens, axis=0), (embed, tokens)), _lookup_backward
 )
+
+
+def lookup_with_tokens(embed, tokens):
+    """Return `(lookup(embed, tokens), tokens)`: for a cell that reads both."""
+    return lookup(embed, tokens), tokens
 
 
 def states(lm: LanguageModel, params: Params, state, tokens):
@@ -161,7 +167,8 @@ def rows(lm: LanguageModel, tokens, targets, key) -> Params:
     _, k_head = _keys(key)
     of_head = lm.head.rows(targets, k_head)
     of_embed = jnp.concatenate([tokens.ravel(), of_head]) if lm.head.shares_embedding else tokens
-    return Params(of_embed if lm.embed is lookup else ..., ..., of_head)
+    by_row = lm.embed in (lookup, lookup_with_tokens)
+    return Params(of_embed if by_row else ..., ..., of_head)
 
 
 def next_log_probs(lm: LanguageModel, params: Params, state):

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lmjax.tree import is_floating
+
 __all__ = ["Dropout", "Penalties", "drop_recurrent", "drop_words", "locked", "penalised"]
 
 
@@ -57,7 +59,8 @@ def locked(key, rate: float, xs):
     >>> bool((xs[0] == xs[3]).all()), sorted({*xs[0].tolist()})
     (True, [0.0, 2.0])
     """
-    return _drop(key, rate, xs, (1, *xs.shape[1:]))
+    drop = lambda x: _drop(key, rate, x, (1, *x.shape[1:])) if is_floating(x) else x
+    return jax.tree.map(drop, xs)
 
 
 def drop_words(key, rate: float, xs, tokens):
@@ -74,7 +77,8 @@ def drop_words(key, rate: float, xs, tokens):
         return xs
     draw = lambda word: jax.random.bernoulli(jax.random.fold_in(key, word), 1 - rate)
     kept = jax.vmap(draw)(tokens.ravel())
-    return _scaled(rate, xs, kept.reshape(*tokens.shape, 1))
+    drop = lambda x: _scaled(rate, x, kept.reshape(*tokens.shape, 1)) if is_floating(x) else x
+    return jax.tree.map(drop, xs)
 
 
 def drop_recurrent(key, rate: float, params):
@@ -110,10 +114,16 @@ def penalised(penalties: Penalties, losses, y, dropped):
     """
     if not any(penalties):
         return losses
+    y, dropped = map(_features, (y, dropped))
     change = jnp.diff(y, axis=0, prepend=y[:1])
     size = lambda x: jnp.square(x).mean(-1)
     penalty = penalties.activation * size(dropped) + penalties.temporal * size(change)
     return losses + (penalty - lax.stop_gradient(penalty))
+
+
+def _features(y):
+    """Return the features that a cell reads out, whatever else is beside them."""
+    return jnp.concatenate([x for x in jax.tree.leaves(y) if is_floating(x)], -1)
 
 
 def _drop(key, rate, x, shape):

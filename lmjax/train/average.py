@@ -9,6 +9,7 @@ import jax
 import optax
 
 from lmjax.checks import check_positive, real
+from lmjax.tree import combine, partition
 
 __all__ = ["Averaging", "average", "check_averaging", "weight"]
 
@@ -70,4 +71,5 @@ def weight(averaging: Averaging, n: int, since: int) -> float:
 @partial(jax.jit, donate_argnames="mean")
 def average(mean, params, weight):
     """Return `mean + (params - mean) weight` in the memory of the old mean."""
-    return optax.incremental_update(params, mean, weight)
+    floating, others = partition(params)
+    return combine(optax.incremental_update(floating, partition(mean)[0], weight), others)

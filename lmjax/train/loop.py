@@ -23,6 +23,7 @@ from lmjax.train.average import Averaging, check_averaging
 from lmjax.train.course import Progress, begin
 from lmjax.train.history import History
 from lmjax.train.step import TrainState, init_state, optimizer, rewind, step
+from lmjax.tree import partition
 
 __all__ = ["Run", "fit", "steps_per_epoch"]
 
@@ -185,4 +186,4 @@ def _tell(transform, state: TrainState, valid: float) -> TrainState:
     """Return the state in which the transformation knows of a validation."""
     if not plateau.watches(state.opt):
         return state
-    return state._replace(opt=plateau.tell(transform, state.params, state.opt, valid))
+    return state._replace(opt=plateau.tell(transform, partition(state.params)[0], state.opt, valid))

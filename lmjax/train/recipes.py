@@ -7,9 +7,10 @@ from typing import Any, Literal, NamedTuple
 
 from lmjax.data import Corpus
 from lmjax.models import LanguageModel
+from lmjax.train.adagrad import features_by_adagrad
 from lmjax.train.average import Averaging
 from lmjax.train.loop import steps_per_epoch
-from lmjax.train.run import Model, build
+from lmjax.train.run import Model, build, links_of
 from lmjax.train.step import optimizer
 
 __all__ = ["RECIPES", "Recipe", "Training", "plan"]
@@ -64,7 +65,7 @@ def plan(recipe: Recipe, corpus: Corpus) -> tuple[LanguageModel, dict[str, Any]]
     Raises:
         ValueError: see `build`, `optimizer` and `steps_per_epoch`.
     """
-    model, training = recipe
+    (model, training), size = recipe, len(corpus.vocab)
     sizes = {"batch_size": training.batch_size, "bptt": training.bptt}
     total = training.epochs * steps_per_epoch(len(corpus.train), **sizes)
     transform = optimizer(
@@ -74,7 +75,9 @@ def plan(recipe: Recipe, corpus: Corpus) -> tuple[LanguageModel, dict[str, Any]]
         plateau=0.25 if training.decay == "plateau" else None,
         max_norm=training.clip,
     )
-    lm = build(model, len(corpus.vocab))
+    if model.maxent is not None:
+        transform = features_by_adagrad(transform)
+    lm = build(model, size, links_of(model, corpus.train, size))
     how = {"transform": transform, "average": AVERAGES[training.average]}
     return lm, {"epochs": training.epochs, **sizes, **how}
 

@@ -15,7 +15,7 @@ from lmjax.data import Batch
 from lmjax.models import LanguageModel, loss, rows
 from lmjax.train import plateau
 from lmjax.train.sparse import Rows, put, take, used
-from lmjax.tree import where
+from lmjax.tree import combine, partition, where
 
 __all__ = ["Metrics", "TrainState", "init_params", "init_state", "optimizer", "rewind", "step"]
 
@@ -23,7 +23,7 @@ __all__ = ["Metrics", "TrainState", "init_params", "init_state", "optimizer", "r
 class TrainState(NamedTuple):
     """All that training carries from one step to the next."""
 
-    params: Any
+    params: Any  # those of other types than floating ones are kept as they are
     opt: Any  # state of the optax transformation
     carry: Any  # state of the cell after the last batch
     key: jax.Array  # raw key data, folded with the step for each step's randomness
@@ -95,9 +95,8 @@ def init_state(
     """
     k_train = jax.random.fold_in(key, 1)
     params = init_params(lm, key) if params is None else jax.tree.map(jnp.copy, params)
-    state = TrainState(
-        params, transform.init(params), None, jax.random.key_data(k_train), jnp.zeros((), jnp.int32)
-    )
+    opt = transform.init(partition(params)[0])
+    state = TrainState(params, opt, None, jax.random.key_data(k_train), jnp.zeros((), jnp.int32))
     return rewind(lm, state, batch_size)
 
 
@@ -147,8 +146,10 @@ def step(
     whole = state.params, state.opt
     ids = used(rows(lm, batch.inputs, batch.targets, k_loss), whole)
     params, opt = take(whole, ids)
+    params, fixed = partition(params)
 
     def mean_loss(params):
+        params = combine(params, fixed)
         table = lambda x, i, whole: x if i is ... else Rows(x, i, len(whole))
         tables = jax.tree.map(table, params, ids[0], state.params)
         final, losses = loss(lm, tables, carry, batch.inputs, batch.targets, k_loss)
@@ -158,7 +159,7 @@ def step(
     extra = {"value": value, "grad": gradient, "value_fn": lambda params: mean_loss(params)[0]}
     update = optax.with_extra_args_support(transform).update
     updates, new = update(gradient, plateau.frozen(opt), params, **extra)
-    new = optax.apply_updates(params, updates), plateau.keep(opt, new)
+    new = combine(optax.apply_updates(params, updates), fixed), plateau.keep(opt, new)
     watch = clip_by_global_norm(jnp.inf)  # the compiler finds its norm in that of a clip
     metrics = Metrics(value, watch.update(gradient, watch.init(gradient))[1].norm)
     params, opt = put(whole, ids, new)
