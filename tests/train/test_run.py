@@ -48,7 +48,7 @@ def test_a_run_with_ngrams_beside_it_goes_on_and_comes_back(noise, tmp_path):
         ),
         (
             lambda: train.build(train.Model(head="hat"), 9),
-            "head: must be one of softmax, tied, adaptive, sampled, tied_sampled, nce, blackout, ",
+            "head: must be one of softmax, tied, adaptive, tied_adaptive, sampled, tied_sampled, ",
         ),
     ],
 )

@@ -75,7 +75,7 @@ def maxent(lm: LanguageModel, features: Features) -> LanguageModel:
     (1.0, 8)
 
     Raises:
-        ValueError: the vocabularies differ.
+        ValueError: the vocabularies differ, or the model drops features between layers.
 
     References: Mikolov, Deoras, Povey, Burget and Cernocky (2011); Chelba, Mikolov, Schuster, Ge,
     Brants, Koehn and Robinson (2013).
