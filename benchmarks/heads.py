@@ -110,9 +110,9 @@ def our_step(name: str, vocab_size: int, cfg: Config):
         return put(params, ids, new), of_y, value
 
     shapes, tree = jax.tree.flatten(jax.eval_shape(head.init, jax.random.key(0)))
-    weights = jax.tree.unflatten(tree, map(jnp.asarray, draw([x.shape for x in shapes], cfg)))
-    params, data, count = Params((), (), weights), map(jnp.asarray, batch(vocab_size, cfg)), 0
-    args = tuple(data)
+    weights = jax.tree.unflatten(tree, map(jnp.array, draw([x.shape for x in shapes], cfg)))
+    params, count = jax.block_until_ready(Params((), (), weights)), 0
+    args = tuple(map(jnp.array, batch(vocab_size, cfg)))
     compiled, about = compile_timed(jax.jit(update, donate_argnums=0), params, *args, count)
 
     def step():
