@@ -61,9 +61,9 @@ def train(
         decay: How the rate falls: to 0 along a cosine, to a quarter after each epoch without a
             better validation (plateau), or not at all (constant).
         clip: Scale a gradient whose global norm is larger down to this.
-        average: Validate and keep an average of the parameters after each step: a moving one, of
-            about the last 1,000 steps (ema), or the mean since the first epoch without a better
-            validation (asgd).
+        average: Validate and keep an average of the parameters after each step: an exponential
+            moving one with the span of an epoch (ema), or the mean since the first epoch without
+            a better validation (asgd). Either pays where the rate stays high to the end.
         patience: Stop after so many epochs without a better validation perplexity.
         minutes: Stop, with a last validation, when training has taken so long, the part before
             --resume included. The cosine ends then if the epochs do not end it before. The rate
@@ -97,11 +97,16 @@ def train(
     config |= {"corpus": place, "sha256": text.sha256}
     if resume and (out / "config.json").exists():
         training.check_same(out, model, config)
-    total = epochs * training.steps_per_epoch(len(text.train), batch_size, bptt)
+    steps = training.steps_per_epoch(len(text.train), batch_size, bptt)
+    averages = {
+        "none": None,
+        "ema": training.Averaging(decay=1 - 2 / (steps + 1)),
+        "asgd": training.Averaging(patience=1),
+    }
     transform = training.optimizer(
         optimizer,
         lr,
-        steps=total if decay == "cosine" else None,
+        steps=epochs * steps if decay == "cosine" else None,
         plateau=0.25 if decay == "plateau" else None,
         max_norm=clip,
     )
@@ -115,7 +120,7 @@ def train(
             batch_size=batch_size,
             bptt=bptt,
             transform=transform,
-            average=_AVERAGES[average],
+            average=averages[average],
             patience=patience,
             minutes=minutes,
             report=report,
@@ -163,11 +168,6 @@ _KEPT = (
     "min_count",
     "seed",
 )
-_AVERAGES = {
-    "none": None,
-    "ema": training.Averaging(decay=0.999),
-    "asgd": training.Averaging(patience=1),
-}
 
 
 def evaluate_run(
