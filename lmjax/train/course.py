@@ -211,13 +211,20 @@ def begin(
 
 
 def _load(out: Path, like: Standing) -> tuple[Standing, History, Extent]:
-    arrays, meta = checkpoint.load(out / LAST, like[:3])
+    (state, best, mean), meta = checkpoint.load(out / LAST, like[:3])
     written = _extent(out, meta)
     past = history.read(out / METRICS, written, sampled=meta["sampled"])
-    valid = math.inf if meta["valid"] is None else meta["valid"]
-    begun = time.monotonic() - meta.get("seconds", 0)
-    counts = meta["done"], meta["since"], meta.get("averaged", 0)
-    return Standing(*arrays, valid, *counts, begun), past, written
+    at = Standing(
+        state,
+        best,
+        mean,
+        valid=math.inf if meta["valid"] is None else meta["valid"],
+        done=meta["done"],
+        since=meta["since"],
+        averaged=meta.get("averaged", 0),
+        begun=time.monotonic() - meta.get("seconds", 0),
+    )
+    return at, past, written
 
 
 def load_history(path) -> History:

@@ -36,11 +36,9 @@ class Training:
     clip: float = 1.0
     """Scale a gradient whose global norm is larger down to this."""
     average: Literal["none", "ema", "asgd"] = "none"
-    """Validate and keep an average of the parameters after each step: a moving one, of about the
-    last 1,000 steps (ema), or the mean since the first epoch without a better validation (asgd)."""
-
-
-AVERAGES = {"none": None, "ema": Averaging(decay=0.999), "asgd": Averaging(patience=1)}
+    """Validate and keep an average of the parameters after each step: an exponential moving one
+    with the span of an epoch (ema), or the mean since the first epoch without a better validation
+    (asgd). Either pays where the rate stays high to the end."""
 
 
 class Recipe(NamedTuple):
@@ -66,16 +64,21 @@ def plan(recipe: Recipe, corpus: Corpus) -> tuple[LanguageModel, dict[str, Any]]
     """
     model, training = recipe
     sizes = {"batch_size": training.batch_size, "bptt": training.bptt}
-    total = training.epochs * steps_per_epoch(len(corpus.train), **sizes)
+    steps = steps_per_epoch(len(corpus.train), **sizes)
+    averages = {
+        "none": None,
+        "ema": Averaging(decay=1 - 2 / (steps + 1)),
+        "asgd": Averaging(patience=1),
+    }
     transform = optimizer(
         training.optimizer,
         training.lr,
-        steps=total if training.decay == "cosine" else None,
+        steps=training.epochs * steps if training.decay == "cosine" else None,
         plateau=0.25 if training.decay == "plateau" else None,
         max_norm=training.clip,
     )
     lm = build(model, len(corpus.vocab))
-    how = {"transform": transform, "average": AVERAGES[training.average]}
+    how = {"transform": transform, "average": averages[training.average]}
     return lm, {"epochs": training.epochs, **sizes, **how}
 
 
