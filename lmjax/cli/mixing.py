@@ -58,7 +58,7 @@ def mix(
         say(f"{path}: validation perplexity {alone.perplexity:.3f}")
     lm = mixture(*(m.lm for m in loaded))
     params = join([m.params for m in loaded], weights)
-    text = read_corpus(corpus, vocab=vocab, split=split)
+    text = held_out if split == "valid" else read_corpus(corpus, vocab=vocab, split=split)
     shares = dict(zip(map(str, models), weights.tolist(), strict=True))
     fields: dict[str, Any] = {
         "mixture": " + ".join(f"{share:.4f} {name}" for name, share in shares.items()),

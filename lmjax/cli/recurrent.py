@@ -48,7 +48,7 @@ def evaluate_run(
             the model's state was like the present one count most. How much is chosen on the
             validation text.
         dynamic: Train the model on each segment of the text once it is scored. The learning rate is
-            chosen on the validation text. It takes about six times as long.
+            chosen on the validation text. It takes about eight times as long.
         as_json: Print one JSON object.
     """
     if split not in ("train", "valid", "test"):
@@ -66,8 +66,9 @@ def evaluate_run(
             place = corpus if corpus == "stdlib" or Path(corpus or "").is_dir() else None
             valid = _text_of(run, trained, place, "valid").valid
     seed = trained.config["seed"]
-    options = {"batch_size": batch_size, "valid": valid, "cache": cache, "dynamic": dynamic}
-    found = measure(trained.lm, trained.params, text, split, seed=seed, **options)
+    follow: dict[str, Any] = {"valid": valid, "cache": cache, "dynamic": dynamic}
+    of_run = trained.lm, trained.params, text, split
+    found = measure(*of_run, seed=seed, batch_size=batch_size, **follow)
     answer, lines = told(found, split)
     emit(answer, as_json, lines)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from tyro.conf import arg
 
 from lmjax.data import Corpus
 from lmjax.train import Progress as TrainingProgress
+from lmjax.tree import finite
 
 __all__ = [
     "Json",
@@ -55,15 +55,7 @@ def to_json(answer: Any, indent: int | None = None) -> str:
     >>> to_json({"perplexity": float("nan"), "curve": (1.5, float("inf"))})
     '{"perplexity": null, "curve": [1.5, null]}'
     """
-    return json.dumps(_finite(answer), indent=indent, allow_nan=False)
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(finite(answer), indent=indent, allow_nan=False)
 
 
 def fail(text: str) -> NoReturn:

@@ -83,7 +83,8 @@ def cache_perplexity(
         tell = None if report is None else lambda done, _: report(before + done, total)
         return token_features(lm, params, text, start=start, batch_size=batch_size, report=tell)
 
-    theta, weight = _chosen(*read(held_out, 0), held_out, size)
+    y, logp = read(held_out, 0)
+    theta, weight = _chosen(y, logp, held_out, size)
     between = time.perf_counter()
     y, logp = read(scored, len(held_out))
     fields |= {"tokens": len(logp), "batch_size": batch_size}
