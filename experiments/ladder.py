@@ -23,7 +23,7 @@ from lmjax.models import Params, mixture_weights, ngram
 @dataclass(frozen=True)
 class Config:
     corpus: str = "stdlib"  # or a directory
-    networks: tuple[str, ...] = ("lstm64", "lstm256")  # recipes
+    networks: tuple[str, ...] = ("lstm64", "lstm256", "awd")  # recipes
     minutes: float | None = None  # of training, for each network
     cache: int = 2000  # words
     tokens: int | None = None  # of each split, default all

@@ -53,6 +53,15 @@ SYSTEMS: dict[str, System] = {
             "Ji et al. (2016)",
         ),
     ),
+    "rnn_maxent": System(
+        "RNN with maximum-entropy features",
+        published=Published(
+            51.3,
+            "RNN-1024 with features of 9-grams and of the last 15 words in any order, 20 billion "
+            "weights",
+            CHELBA,
+        ),
+    ),
     "lstm": System(
         "LSTM with projection",
         published=Published(43.7, "LSTM-2048-512, its hidden vector projected to 512", JOZEFOWICZ),

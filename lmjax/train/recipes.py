@@ -89,12 +89,16 @@ def plan(recipe: Recipe, corpus: Corpus) -> tuple[LanguageModel, dict[str, Any]]
 # cores each.
 RECIPES: dict[str, Recipe] = {
     "window": Recipe(
-        Model(cell="window", head="tied_sampled", drop_input=0.2, drop_output=0.2),
-        Training(epochs=8, clip=0.5),
+        Model(cell="window", head="tied_sampled", drop_input=0.1, drop_output=0.3),
+        Training(epochs=4, clip=0.5),
     ),
     "rnn_blackout": Recipe(
         Model(cell="rnn", head="blackout", drop_input=0.2, drop_output=0.2),
-        Training(epochs=8, clip=0.5),
+        Training(epochs=5, clip=0.5),
+    ),
+    "rnn_maxent": Recipe(
+        Model(cell="rnn", head="tied_sampled", maxent=4, drop_input=0.2, drop_output=0.2),
+        Training(epochs=4, clip=0.5),
     ),
     "lstm": Recipe(
         Model(cell="lstm_projected", head="tied_sampled", drop_input=0.3, drop_output=0.3),
@@ -114,10 +118,24 @@ RECIPES: dict[str, Recipe] = {
         Model(layers=2, head="adaptive", drop_input=0.3, drop_output=0.3),
         Training(epochs=8, lr=3e-3, clip=0.5),
     ),
-    # the lower rungs of experiments/ladder.py
+    # rungs of experiments/ladder.py
     "lstm64": Recipe(Model(hidden=64, head="tied"), Training(epochs=1, lr=4e-3)),
     "lstm256": Recipe(
         Model(head="tied_sampled", drop_input=0.3, drop_output=0.3),
+        Training(epochs=12, lr=3e-3, clip=0.5),
+    ),
+    "awd": Recipe(
+        Model(
+            layers=2,
+            head="tied_sampled",
+            drop_input=0.3,
+            drop_output=0.3,
+            drop_recurrent=0.3,
+            drop_embedding=0.1,
+            drop_between=0.2,
+            activation_penalty=2.0,
+            temporal_penalty=1.0,
+        ),
         Training(epochs=12, lr=3e-3, clip=0.5),
     ),
 }

@@ -24,7 +24,8 @@ def test_the_recipe_is_a_model_and_its_training(name):
 def test_the_rate_and_the_average_are_those_asked_for():
     recipe = train.Recipe(train.Model(hidden=4), train.Training(decay="constant", average="ema"))
     _, options = train.plan(recipe, TOY)
-    assert options["average"] == train.Averaging(decay=0.999)
+    steps = train.steps_per_epoch(len(IDS), options["batch_size"], options["bptt"])
+    assert options["average"].decay == pytest.approx(1 - 2 / (steps + 1))
     params = {"w": np.ones(3)}
     gradient, state = {"w": np.full(3, 0.1)}, options["transform"].init(params)
     for _ in range(3):
