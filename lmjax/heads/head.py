@@ -24,9 +24,9 @@ class Head(NamedTuple):
 
     A head with `rows` has a loss that reads nothing but these rows, by indexing, of every leaf of
     `params.head`, and of `params.embed` where it shares the embedding. Training updates no others.
-    That loss takes a fifth argument, if it is to be used with features of its own kind beside it:
-    a function `(token, drawn[K]) -> ([...], [..., K])` of what is added to the logits of the
-    targets and to those of the words drawn.
+    For use in `models.maxent` that loss takes a fifth argument, a function
+    `(token, drawn[K]) -> ([...], [..., K])`: what is added to the logits of the targets and to
+    those of the words drawn.
     `lmjax.testing.check_head` checks these laws.
     """
 

@@ -11,7 +11,7 @@ INITIAL = 1e-7  # of the sums: first gradients that are far below its root move 
 
 
 def features_by_adagrad(
-    transform: optax.GradientTransformation, learning_rate: float = 0.2
+    transform: optax.GradientTransformation, learning_rate: float = 1.0
 ) -> optax.GradientTransformationExtraArgs:
     """Return a transformation for a model of `models.maxent`: AdaGrad for the features' weights.
 

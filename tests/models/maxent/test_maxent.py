@@ -24,7 +24,6 @@ UNIFORM = heads.Proposal(
 )
 HEADS = {
     "softmax": heads.softmax(N, V),
-    "tied": heads.tied(V),
     "adaptive": heads.adaptive(N, V, cutoffs=(2,)),
     "tied_sampled": heads.sampled(N, V, samples=V, proposal=UNIFORM, share_embedding=True),
 }
@@ -251,7 +250,7 @@ def test_a_step_on_the_rows_of_a_batch_is_the_step_on_all_and_keeps_the_links(ke
         (lambda: maxent.hashed(V, 1, 9), "order: must be at least 2, got 1"),
         (lambda: maxent.hashed(V, 2, 32), "bits: must be at most 31, got 32"),
         (
-            lambda: maxent.maxent(INNER["tied"], maxent.hashed(6, 2, 9)),
+            lambda: maxent.maxent(INNER["softmax"], maxent.hashed(6, 2, 9)),
             "maxent: the model has 5 words, the features have 6",
         ),
         (lambda: train.build(train.Model(maxent=2), V), "links: a model with maxent needs those"),
