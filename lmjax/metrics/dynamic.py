@@ -19,6 +19,7 @@ from lmjax.metrics.perplexity import Perplexity, Report, summary
 from lmjax.metrics.signature import signature
 from lmjax.models import LanguageModel, log_prob, vocab_size
 from lmjax.precision import full_precision
+from lmjax.tree import combine, partition
 
 __all__ = ["dynamic_perplexity"]
 
@@ -126,12 +127,15 @@ def _scores(lm, params, ids, start, rate, decay, seq_len, report):
 @full_precision
 def _follow(lm, origin, moving, batch, rate, decay):
     """Score a segment; return what has moved, and the log-probabilities under what had."""
+    floating, fixed = partition(moving.params)
 
-    def loss(params):
+    def loss(floating):
+        params = combine(floating, fixed)
         final, logp = log_prob(lm, params, moving.state, batch.inputs, batch.targets)
         return -jnp.where(batch.mask, logp, 0).sum() / batch.mask.sum(), (logp, final)
 
-    gradient, (logp, final) = jax.grad(loss, has_aux=True)(moving.params)
+    gradient, (logp, final) = jax.grad(loss, has_aux=True)(floating)
     rate /= jnp.maximum(1, optax.tree.norm(gradient))
     step = lambda p, g, p_0: p - rate * g + decay * (p_0 - p)
-    return _Moving(jax.tree.map(step, moving.params, gradient, origin), final), logp
+    moved = jax.tree.map(step, floating, gradient, partition(origin)[0])
+    return _Moving(combine(moved, fixed), final), logp

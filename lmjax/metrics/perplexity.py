@@ -15,6 +15,7 @@ from lmjax.ids import token_ids
 from lmjax.metrics.signature import signature
 from lmjax.models import LanguageModel, states, vocab_size
 from lmjax.precision import full_precision
+from lmjax.tree import is_floating
 
 __all__ = [
     "Perplexity",
@@ -129,11 +130,16 @@ def token_features(
     Raises:
         ValueError: besides, the features are not one array.
     """
-    scored = [*_scores(lm, params, ids, start, batch_size, seq_len, report)]
-    if not all(isinstance(y, jax.Array) for y, _ in scored):
-        raise ValueError("model: its features must be one array [..., n], as a mixture's are not")
-    y, logp = (_in_order(parts, len(ids), batch_size) for parts in zip(*scored, strict=True))
-    return y, logp
+    features, logp = [], []
+    for y, scores in _scores(lm, params, ids, start, batch_size, seq_len, report):
+        floating = [*filter(is_floating, jax.tree.leaves(y))]  # the last words may be beside them
+        if len(floating) != 1:
+            raise ValueError(
+                "model: its features must be one array [..., n], as a mixture's are not"
+            )
+        features += floating
+        logp.append(scores)
+    return _in_order(features, len(ids), batch_size), _in_order(logp, len(ids), batch_size)
 
 
 def _scores(lm, params, ids, start, batch_size, seq_len, report):

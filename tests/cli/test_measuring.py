@@ -20,24 +20,6 @@ TRAIN = "the red fox ran\nthe fox saw the red hen\na hen ran to the fox\n"
 TEST = "the blue fox ran\nthe hen saw a <unk>\n"  # 2 of 11 tokens are unknown
 
 
-@pytest.fixture
-def call(capsys):
-    """Run `lmjax ...` in this process; return (exit status, stdout, stderr)."""
-
-    def run(*words):
-        argv, sys.argv = sys.argv, ["lmjax", *map(str, words)]
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = end.code
-        finally:
-            sys.argv = argv
-        return (status, *capsys.readouterr())
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A directory with a run `r` in it that was trained on `a`, beside it."""

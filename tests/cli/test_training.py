@@ -123,8 +123,10 @@ def test_a_rate_that_falls_at_plateaus_and_an_average_are_saved(call, corpus, tm
 def test_a_run_with_maximum_entropy_features_is_trained_and_comes_back(call, corpus, tmp_path):
     words = ("train", "--corpus", corpus, *TINY, "--head", "tied_sampled", "--epochs", 1, "--json")
     trained = json.loads(call(*words, "--maxent", 3, "--out", tmp_path / "r")[1])
-    found = json.loads(call("eval", tmp_path / "r", "--json")[1])
+    words_read = ("--cache", 9, "--dynamic")
+    found = json.loads(call("eval", tmp_path / "r", *words_read, "--json")[1])
     assert found["perplexity"] == trained["perplexity"]
+    assert found["perplexity_with_cache"] > 1 and found["perplexity_dynamic"] > 1
     status, _, err = call(*words, "--maxent", 1, "--out", tmp_path / "no")
     assert status == 2 and "maxent: order: must be at least 2, got 1" in err
 
