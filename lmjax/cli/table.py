@@ -223,18 +223,15 @@ def lines(result: dict) -> list[str]:
 
 def figure(result: dict):
     """Draw perplexity against the seconds of training and against the parameters."""
-    import matplotlib.pyplot as plt  # takes a second to import
+    import lmjax.plot as plot  # matplotlib takes a second to import
 
-    import lmjax.plot as plot
-
-    with plt.style.context(plot.STYLE):
-        fig, axes = plt.subplots(1, 2, figsize=(11, 4))
     costs = {"seconds": "training, seconds", "parameters": "n-grams, links or weights"}
+    axes = plot.panels(2, size=(11, 4))
     for ax, (cost, xlabel) in zip(axes, costs.items(), strict=True):
         points = {row["system"]: (row[cost], row["perplexity"]) for row in result["rows"]}
         plot.systems(points, xlabel=xlabel, ax=ax)
     axes[0].get_legend().remove()
-    return fig
+    return axes[0].figure
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {"table": table}
