@@ -13,6 +13,9 @@ test: .venv/.ready
 bench: .venv/.ready
 	$(BIN)/python benchmarks/training.py --out out/bench
 
+table: .venv/.ready # the lecture's systems on the text of CORPUS, hours: make table CORPUS=DIR
+	$(BIN)/lmjax table --corpus $(or $(CORPUS),stdlib) --out out/table
+
 peers: .venv/.ready # torch and other libraries to compare with: several GB
 	@if command -v uv >/dev/null 2>&1; then uv pip install -p $(BIN)/python -e '.[bench]'; \
 	else $(BIN)/python -m pip install -e '.[bench]'; fi
@@ -29,4 +32,4 @@ lint: .venv/.ready
 	fi
 	@touch $@
 
-.PHONY: demo test bench peers lint
+.PHONY: demo test bench table peers lint

@@ -27,9 +27,6 @@ class Config:
     seed: int = 0
 
 
-FALLBACK = (0.5, 1.0, 1.5)
-
-
 def run(cfg: Config) -> dict:
     text = data.stdlib() if cfg.corpus == "stdlib" else data.directory(cfg.corpus)
     eos, size = text.vocab.eos, len(text.vocab)
@@ -37,7 +34,9 @@ def run(cfg: Config) -> dict:
         f"add {cfg.delta:g}": lambda counts: ngram.add_delta(counts, cfg.delta),
         "Katz": ngram.katz,
         "Kneser-Ney": ngram.kneser_ney,
-        "modified Kneser-Ney": lambda counts: ngram.modified_kneser_ney(counts, fallback=FALLBACK),
+        "modified Kneser-Ney": lambda counts: ngram.modified_kneser_ney(
+            counts, fallback=ngram.FALLBACK
+        ),
     }
     perplexities: dict = {name: [] for name in methods}
     result: dict = {"config": asdict(cfg), "sha256": text.sha256, "tokens": len(text.test)}

@@ -43,7 +43,7 @@ def run(cfg: Config) -> dict:
 
     begin = time.perf_counter()
     ngrams = ngram.count(text.train, cfg.order, size=size, eos=eos)
-    model = ngram.index(ngram.modified_kneser_ney(ngrams, fallback=(0.5, 1.0, 1.5)))
+    model = ngram.index(ngram.modified_kneser_ney(ngrams, fallback=ngram.FALLBACK))
     seconds = time.perf_counter() - begin
     kn = ngram.ngram(size, cfg.order, eos=eos)
     measure(f"KN{cfg.order}", kn, Params((), (), model), sum(ngram.storage(model).ngrams), seconds)

@@ -93,7 +93,7 @@ def check_head(head: Head, key, y, vocab_size: int) -> None:
     """Check that a head keeps the laws of the `Head` protocol, listed in `HEAD_LAWS`.
 
     Parameters and features are drawn in x64, in the precision of the head's own parameters. The
-    head is given an embedding `[V, n]` of the size of `y`, and no parameters of a cell.
+    head is given an embedding `[V, n]` of the size of `y`, or its own, and no parameters of a cell.
 
     Args:
         head: the head.
@@ -111,7 +111,10 @@ def check_head(head: Head, key, y, vocab_size: int) -> None:
         k_head, k_embed, k_noise, k_token, k_case = jax.random.split(key, 5)
         own = head.init(k_head)
         dtype = _precision(own)
-        embed = jax.random.normal(k_embed, (vocab_size, *jnp.shape(y)[-1:]), dtype)
+        if head.embedding is None:
+            embed = jax.random.normal(k_embed, (vocab_size, *jnp.shape(y)[-1:]), dtype)
+        else:
+            embed = _cast(head.embedding.init(k_embed), dtype)
         params = Params(embed, (), own)
         features = _varied(k_noise, _cast(jnp.asarray(y), dtype), (STEPS,))
         token = jax.random.randint(k_token, (STEPS,), 0, vocab_size)

@@ -1,10 +1,13 @@
 """Pytrees: their floating leaves and the others, and choices along their leading axes."""
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-__all__ = ["add", "combine", "is_floating", "partition", "shift", "vary_alike", "where"]
+__all__ = ["add", "combine", "finite", "is_floating", "partition", "shift", "vary_alike", "where"]
 
 
 def is_floating(x) -> bool:
@@ -27,6 +30,21 @@ def combine(some, others):
     return jax.tree.map(
         lambda a, b: b if a is None else a, some, others, is_leaf=lambda a: a is None
     )
+
+
+def finite(value):
+    """Return nested dicts and lists as JSON can hold them: None for what is not finite.
+
+    >>> finite({"perplexity": float("nan"), "curve": (1.5, float("inf"))})
+    {'perplexity': None, 'curve': [1.5, None]}
+    """
+    if isinstance(value, dict):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value
 
 
 def add(a, b):

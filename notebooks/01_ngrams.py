@@ -63,7 +63,7 @@ else:
     symbols = corpus.vocab
 order = 5
 counts = ngram.count(train, order, size=V, eos=eos)
-kn = ngram.index(ngram.modified_kneser_ney(counts, fallback=(0.5, 1, 1.5)))
+kn = ngram.index(ngram.modified_kneser_ney(counts, fallback=ngram.FALLBACK))
 unseen = ngram.sparsity(kn, test)
 plot.ngram_sparsity(
     {"never seen": unseen.unseen_ngram, "its first n-1 words never seen": unseen.unseen_context}
@@ -80,7 +80,7 @@ plot.ngram_sparsity(
 # %%
 methods = {
     "add 0.01": lambda c: ngram.add_delta(c, 0.01),
-    "modified Kneser-Ney": lambda c: ngram.modified_kneser_ney(c, fallback=(0.5, 1, 1.5)),
+    "modified Kneser-Ney": lambda c: ngram.modified_kneser_ney(c, fallback=ngram.FALLBACK),
 }
 perplexity: dict = {name: [] for name in methods}
 total = []
@@ -121,7 +121,7 @@ for name, model in {"float32": kn, "8 bits": small}.items():
 # %%
 for n in (1, 2, 3, order):
     counted = ngram.count(train, n, size=V, eos=eos)
-    model = ngram.index(ngram.modified_kneser_ney(counted, fallback=(0.5, 1, 1.5)))
+    model = ngram.index(ngram.modified_kneser_ney(counted, fallback=ngram.FALLBACK))
     lm = ngram.ngram(V, n, eos=eos)
     ids = decoding.generate(lm, Params((), (), model), [eos], jax.random.key(1), length=40)
     recited = np.mean(np.asarray(ngram.matches(kn, np.asarray(ids))[0]) == order)

@@ -66,7 +66,7 @@ def score(lm, model):
 trained = snm.index(counts, adjustment)
 untrained = snm.index(counts, jax.tree.map(jnp.zeros_like, adjustment))
 ngrams = ngram.count(train, 5, size=V, eos=eos)
-kn = ngram.index(ngram.modified_kneser_ney(ngrams, fallback=(0.5, 1, 1.5)))
+kn = ngram.index(ngram.modified_kneser_ney(ngrams, fallback=ngram.FALLBACK))
 for name, found in {
     "without factors": score(lm, untrained),
     "with factors": score(lm, trained),

@@ -1,9 +1,11 @@
-"""The training benchmark runs at its tiny size, and its rows say what they are said to say."""
+"""The benchmarks run at a tiny size, and their rows say what they are said to say."""
 
 import importlib.util
 import json
 import sys
 import time
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -108,3 +110,22 @@ def test_every_instant_of_a_step_is_counted_once(cycles, monkeypatch, tmp_path):
     )  # what runs in 11 ms
     assert (tmp_path / "cycles.png").stat().st_size > 1000
     plt.close("all")
+
+
+def test_output_layers_that_compute_the_same_have_the_same_loss(monkeypatch, tmp_path):
+    bench = load("heads")
+    monkeypatch.setattr(bench, "program", lambda *task: [bench.one(*task)])
+    pairs = [("sampled", "sampled, all rows")]
+    if find_spec("torch"):
+        pairs += [("softmax", bench.TORCH), ("adaptive", bench.PEER)]
+    names = tuple(name for pair in pairs for name in pair)
+    cfg = replace(bench.FAST, heads=names)
+    bench.main(cfg, tmp_path)
+    rows = {r["head"]: r for r in json.loads((tmp_path / "heads.json").read_text())}
+    assert tuple(rows) == names and bench.table([*rows.values()]).count("\n") == 2 + len(rows)
+    for pair in pairs:
+        np.testing.assert_allclose(*(rows[name]["losses"] for name in pair), 1e-5)
+    assert (tmp_path / "heads.png").stat().st_size > 1000
+    plt.close("all")
+    with pytest.raises(ValueError, match="hat"):
+        bench.run(replace(cfg, heads=("hat",)))

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import lmjax
-from lmjax import analysis, cells, data, models, train
+from lmjax import analysis, cells, data, decoding, models, train
 from lmjax.analysis.spectrum import _modes
 from lmjax.decoding.prompt import advance
 from lmjax.decoding.sampling import _sample
@@ -21,6 +21,7 @@ from lmjax.models import ngram, snm
 from lmjax.models.language_model import _after_one
 from lmjax.models.snm.adjustment import left_out, minimise
 from lmjax.train import plateau
+from lmjax.train.average import average
 from lmjax.unroll import record, scan, unroll
 
 T, B, N = 6, 2, 3
@@ -99,15 +100,15 @@ ENTRIES = {  # name in the library -> (function, arguments)
         train.init_state(LM, ADAM, KEY, B),
         BATCH,
     ),
+    "average": lambda: (average, LM.init(KEY), LM.init(KEY), 0.1),
     "_after_one": lambda: (partial(_after_one, LM), LM.init(KEY)),
     "_score": lambda: (*on_text(_score), BATCH),
     "_follow": lambda: (
-        partial(_follow, LM, optax.sgd(0.1)),
+        partial(_follow, LM),
         LM.init(KEY),
-        _Moving(
-            LM.init(KEY), optax.sgd(0.1).init(()), LM.cell.initial_state(LM.init(KEY).cell, (B,))
-        ),
+        _Moving(LM.init(KEY), LM.cell.initial_state(LM.init(KEY).cell, (B,))),
         BATCH,
+        0.1,
         0.1,
     ),
     "cache_log_prob": lambda: (
@@ -127,6 +128,8 @@ ENTRIES = {  # name in the library -> (function, arguments)
         1.0,
     ),
     "advance": lambda: (*on_text(advance), IDS),
+    "greedy": lambda: on_text(decoding.greedy, start=0, end=0, length=3),
+    "beam_search": lambda: on_text(decoding.beam_search, start=0, end=0, length=3, size=2),
     "_sample": lambda: (*on_text(_sample, batch=(), **SAMPLING), KEY),
     "log_prob": lambda: on_ngram(ngram.log_prob),
     "matches": lambda: on_ngram(ngram.matches),

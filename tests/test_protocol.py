@@ -31,6 +31,7 @@ RECURRENT = {
 MODELS = RECURRENT | {
     "n-gram": NGRAM,
     "mixture": models.mixture(NGRAM, RECURRENT["lstm"]),
+    "maxent": models.maxent.maxent(RECURRENT["rnn"], models.maxent.hashed(V, 3, 8)),
 }
 FLAX = {
     "linen lstm": lambda: from_linen(nn.LSTMCell(N), N_IN),
@@ -40,12 +41,16 @@ FLAX = {
 
 
 def drawn(name, key):
-    """Parameters of a model, those of the n-gram model counted."""
+    """Parameters of a model, those of the n-gram model counted, those of features not zero."""
     if name == "n-gram":
         return COUNTED
     if name == "mixture":
         return models.join([COUNTED, RECURRENT["lstm"].init(key)], [0.3, 0.7])
-    return MODELS[name].init(key)
+    params = MODELS[name].init(key)
+    if name == "maxent":
+        theta = jax.random.normal(key, params.cell.features.shape)
+        return params._replace(cell=params.cell._replace(features=theta))
+    return params
 
 
 @pytest.mark.parametrize("name", CELLS)

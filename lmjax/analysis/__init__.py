@@ -23,6 +23,7 @@ from lmjax.analysis.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from lmjax.analysis.monitor import Monitor, MonitorState, monitor
 from lmjax.analysis.routes import detach
 from lmjax.analysis.scaled import Scaled
+from lmjax.analysis.source_routes import SourceGradients, route_shares, source_gradients
 from lmjax.analysis.spectrum import (
     LinearModes,
     PascanuBounds,
@@ -61,6 +62,7 @@ __all__ = [
     "Saturation",
     "Scaled",
     "SingularValues",
+    "SourceGradients",
     "StateGradients",
     "TruncationBias",
     "bidirectional_gradient_maps",
@@ -82,6 +84,8 @@ __all__ = [
     "product_log_singular_values",
     "recurrent_contribution_map",
     "recurrent_spectrum",
+    "route_shares",
+    "source_gradients",
     "state_gradient_band",
     "state_gradient_map",
     "state_gradients",

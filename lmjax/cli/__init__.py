@@ -1,4 +1,4 @@
-"""The command `lmjax`: train, eval, generate, complete, diagnose, mix, demo, ngram.
+"""The command `lmjax`: train, eval, generate, complete, diagnose, mix, table, demo, ngram.
 
 Progress goes to stderr, results to stdout; with `--json` stdout is exactly one JSON object.
 """
@@ -13,7 +13,7 @@ from lmjax.interrupt import handled
 __all__ = ["main"]
 
 
-INTERRUPTED = "interrupted; the same train command with --resume goes on"
+INTERRUPTED = "interrupted; the same train command with --resume, or table command, goes on"
 NEW_LINE = "\x1b[?25h\n"  # on a terminal: with a cursor, and not behind its ^C
 
 
@@ -44,13 +44,15 @@ def main() -> None:
 def _run(began: float) -> None:
     import tyro
 
-    from lmjax.cli import demo, mixing, ngram, recurrent, terminal
+    from lmjax.cli import demo, mixing, ngram, recurrent, table, terminal, training
 
     terminal.start_clock(began)
     app, ngrams = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
     for name, command in ngram.COMMANDS.items():
         ngrams.command(name=name)(command)
-    for name, command in (recurrent.COMMANDS | mixing.COMMANDS | demo.COMMANDS).items():
+    train = {"train": training.with_recipe(sys.argv[1:])}
+    rest = recurrent.COMMANDS | mixing.COMMANDS | table.COMMANDS | demo.COMMANDS
+    for name, command in (train | rest).items():
         app.command(name=name)(command)
     app.command(
         ngrams, name="ngram", help="N-gram models: fit, eval, generate, complete, report, arpa."

@@ -26,7 +26,6 @@ MODEL = Model(hidden=128, head="tied", drop_input=0.2, drop_output=0.2)
 EPOCHS, BATCH_SIZE, BPTT = 3, 16, 32
 LR, CLIP = 8e-3, 1.0
 ORDER = 5  # of the n-gram model
-FALLBACK = (0.5, 1.0, 1.5)  # its discounts where a text allows no estimate
 NGRAM = f"Kneser-Ney {ORDER}-gram"
 
 
@@ -131,7 +130,7 @@ def _scored(systems, text, seed):
     """
     eos, size, network = text.vocab.eos, len(text.vocab), list(systems)[-1]
     counts = ngram.count(text.train, ORDER, size=size, eos=eos)
-    model = ngram.index(ngram.modified_kneser_ney(counts, fallback=FALLBACK))
+    model = ngram.index(ngram.modified_kneser_ney(counts, fallback=ngram.FALLBACK))
     systems |= {NGRAM: (ngram.ngram(size, ORDER, eos=eos), Params((), (), model))}
 
     parts = (network, NGRAM)

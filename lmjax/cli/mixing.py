@@ -17,7 +17,7 @@ from lmjax.cli.ngram import load_model
 from lmjax.cli.terminal import Json, called, emit, say, working
 from lmjax.models import join, mixture, mixture_weights
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "load"]
 
 
 def mix(
@@ -40,7 +40,7 @@ def mix(
     begin = time.perf_counter()
     if len(models) < 2:
         raise ValueError(f"mix: two models at least, got {len(models)}")
-    loaded = [_load(path) for path in models]
+    loaded = [load(path) for path in models]
     vocab = loaded[0].vocab
     for path, other in zip(models, loaded, strict=True):
         if other.vocab != vocab:
@@ -58,7 +58,7 @@ def mix(
         say(f"{path}: validation perplexity {alone.perplexity:.3f}")
     lm = mixture(*(m.lm for m in loaded))
     params = join([m.params for m in loaded], weights)
-    text = read_corpus(corpus, vocab=vocab, split=split)
+    text = held_out if split == "valid" else read_corpus(corpus, vocab=vocab, split=split)
     shares = dict(zip(map(str, models), weights.tolist(), strict=True))
     fields: dict[str, Any] = {
         "mixture": " + ".join(f"{share:.4f} {name}" for name, share in shares.items()),
@@ -74,7 +74,8 @@ def mix(
     emit(answer, as_json, f"{sentence(result, split)}\nweights: {listed}")
 
 
-def _load(path: Path):
+def load(path: Path):
+    """Return the model of a run's directory or of a file, its vocabulary among it."""
     return training.load_run(path) if path.is_dir() else load_model(path)
 
 

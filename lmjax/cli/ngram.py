@@ -23,7 +23,7 @@ from lmjax.interop.arpa import read_arpa, write_arpa
 from lmjax.models import LanguageModel, Params, ngram, snm
 from lmjax.models.files import kind_of
 
-__all__ = ["COMMANDS", "load_model"]
+__all__ = ["COMMANDS", "Method", "fit", "load_model"]
 
 Method = Literal["mkn", "kn", "katz", "add", "mle", "stupid", "snm"]
 ESTIMATORS: dict[str, Callable[..., ngram.Estimate]] = {
@@ -34,7 +34,7 @@ ESTIMATORS: dict[str, Callable[..., ngram.Estimate]] = {
     "mle": ngram.mle,
     "stupid": ngram.stupid_backoff,
 }
-FALLBACKS: dict[str, Any] = {"mkn": (0.5, 1.0, 1.5), "kn": 0.75, "katz": True}
+FALLBACKS: dict[str, Any] = {"mkn": ngram.FALLBACK, "kn": 0.75, "katz": True}
 
 
 def fit(

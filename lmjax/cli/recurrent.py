@@ -1,8 +1,7 @@
-"""The commands about recurrent models: train, eval, generate, complete, diagnose."""
+"""The commands about a trained model: eval, generate, complete, diagnose."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,141 +13,14 @@ from tyro.conf import OmitArgPrefixes, Positional
 import lmjax.data as data
 import lmjax.metrics as metrics
 import lmjax.train as training
-from lmjax.checks import check_above_zero
-from lmjax.cli.measuring import read_corpus, sentence
-from lmjax.cli.terminal import Json, called, emit, fail, lap, laps, progress, say, working
+from lmjax.checks import check_positive
+from lmjax.cli.measuring import read_corpus
+from lmjax.cli.scoring import measure, told
+from lmjax.cli.terminal import Json, called, emit, say, working
 from lmjax.cli.writing import Sampling, suggestions, write_on
-from lmjax.metrics import Perplexity
-from lmjax.train import Model, Trained
+from lmjax.train import Trained
 
 __all__ = ["COMMANDS"]
-
-
-def train(
-    corpus: str,
-    out: Path,
-    model: OmitArgPrefixes[Model] = Model(),
-    epochs: int = 5,
-    batch_size: int = 32,
-    bptt: int = 35,
-    optimizer: str = "adam",
-    lr: float = 2e-3,
-    constant_rate: bool = False,
-    clip: float = 1.0,
-    patience: int | None = None,
-    minutes: float | None = None,
-    level: str = "word",
-    min_count: int = 1,
-    seed: int = 0,
-    resume: bool = False,
-    as_json: Json = False,
-) -> None:
-    """Train a recurrent language model; report its exact test perplexity.
-
-    Args:
-        corpus: Directory with train, valid and test text, or "stdlib" for Python's own English
-            prose.
-        out: Directory for the run: configuration, vocabulary, best and last parameters, and
-            metrics.jsonl, a line a step.
-        model: Shape of the model.
-        epochs: Passes over the training text. With --resume it may be another number: the learning
-            rate then goes on along the cosine of that many epochs, from the step it has reached.
-        batch_size: Sequences of the text that are read side by side.
-        bptt: Tokens of a sequence at a time, and how far gradients flow back.
-        optimizer: adam or sgd.
-        lr: Learning rate; it falls to 0 along a cosine.
-        constant_rate: Keep the learning rate as it is.
-        clip: Scale a gradient whose global norm is larger down to this.
-        patience: Stop after so many epochs without a better validation perplexity.
-        minutes: Stop, with a last validation, after so much time.
-        level: word or char.
-        min_count: Words seen less often in the training text become <unk>.
-        seed: Seed of all that is random.
-        resume: Go on where the run in OUT was last saved, with the same arguments, or begin if
-            nothing was saved. Another path to the same text will do, and --epochs, --patience and
-            --minutes may differ.
-        as_json: Print one JSON object.
-    """
-    begin = time.perf_counter()
-    check_above_zero(**{"--lr": lr})
-    if not clip > 0:
-        raise ValueError(f"--clip: must be positive, got {clip}")
-    training.keep_memory()
-    config = {name: value for name, value in locals().items() if name in _KEPT}
-    saved = [name for name in (training.LAST, training.BEST) if (out / name).exists()]
-    if saved and not resume:
-        raise ValueError(
-            f"out: {out} holds a run already; --resume goes on with it, another --out starts afresh"
-        )
-    if resume and training.LAST not in saved:
-        say(f"nothing is saved in {out} yet; starting from the beginning")
-    with working("reading the corpus"):
-        text = read_corpus(corpus, level=level, min_count=min_count)
-    lap("corpus")
-    lm = training.build(model, len(text.vocab))
-    place = corpus if corpus == "stdlib" else str(Path(corpus).absolute())
-    config |= {"corpus": place, "sha256": text.sha256}
-    if resume and (out / "config.json").exists():
-        training.check_same(out, model, config)
-    total = epochs * training.steps_per_epoch(len(text.train), batch_size, bptt)
-    decay = None if constant_rate else total
-    transform = training.optimizer(optimizer, lr, steps=decay, max_norm=clip)
-    training.describe(out, model, text.vocab, config)
-    with progress(_name(model)) as report:
-        run = training.fit(
-            lm,
-            text,
-            jax.random.key(seed),
-            epochs=epochs,
-            batch_size=batch_size,
-            bptt=bptt,
-            transform=transform,
-            patience=patience,
-            minutes=minutes,
-            report=report,
-            out=out,
-            resume=resume,
-        )
-    with working("measuring test perplexity"):
-        result = _measure(lm, run.params, text, "test", seed=seed)
-    result = result._replace(seconds=time.perf_counter() - begin)
-    baseline = metrics.unigram_perplexity(text.train, text.test, len(text.vocab))
-    answer = {
-        **result._asdict(),
-        "valid_perplexity": run.valid,
-        "unigram_perplexity": baseline,
-        "out": str(out),
-    }
-    answer["first_step"] = first = laps()
-    parts = ", ".join(f"{what} {seconds:.1f}" for what, seconds in first.items())
-    emit(
-        answer,
-        as_json,
-        f"{sentence(result, 'test')}\n"
-        f"valid {run.valid:.2f}, unigram {baseline:.2f}; run in {out}\n"
-        f"first step after {sum(first.values()):.1f} s: {parts}",
-    )
-    if not math.isfinite(run.history.valid[-1][1]):
-        fail("training diverged: its last validation is not finite; try a smaller --lr")
-    if not result.perplexity < baseline:
-        fail(
-            f"worse than the unigram model, whose test perplexity is {baseline:.2f}: "
-            "train longer (--epochs, --resume) or, if it diverged, with a smaller --lr"
-        )
-
-
-_KEPT = (
-    "epochs",
-    "batch_size",
-    "bptt",
-    "optimizer",
-    "lr",
-    "constant_rate",
-    "clip",
-    "level",
-    "min_count",
-    "seed",
-)
 
 
 def evaluate_run(
@@ -156,9 +28,14 @@ def evaluate_run(
     corpus: str | None = None,
     split: str = "test",
     batch_size: int = 1,
+    cache: int | None = None,
+    dynamic: bool = False,
     as_json: Json = False,
 ) -> None:
     """Measure the exact perplexity of a trained model.
+
+    With --cache and --dynamic also of one that learns from the text as it reads it. These numbers
+    stand beside those of models that do the same, never among others.
 
     Args:
         run: Directory of the run.
@@ -167,23 +44,33 @@ def evaluate_run(
         split: train, valid or test.
         batch_size: Sequences scored side by side; more than 1 is faster and loses context at each
             start.
+        cache: Mix the model with a cache of so many of the last words, such as 2000: those where
+            the model's state was like the present one count most. How much is chosen on the
+            validation text.
+        dynamic: Train the model on each segment of the text once it is scored. The learning rate is
+            chosen on the validation text. It takes about eight times as long.
         as_json: Print one JSON object.
     """
     if split not in ("train", "valid", "test"):
         raise ValueError(f"split: must be train, valid or test, got {split!r}")
+    if dynamic and batch_size != 1:
+        raise ValueError(f"dynamic: reads one sequence, and takes no --batch-size {batch_size}")
+    if cache is not None:
+        check_positive(cache=cache)
     training.keep_memory()
     trained = training.load_run(run)
-    with working(f"measuring {split} perplexity"):
+    with working("reading the text"):
         text = _text_of(run, trained, corpus, split)
-        result = _measure(
-            trained.lm,
-            trained.params,
-            text,
-            split,
-            seed=trained.config["seed"],
-            batch_size=batch_size,
-        )
-    emit(result._asdict(), as_json, sentence(result, split))
+        valid = text.valid
+        if (cache is not None or dynamic) and split != "valid":
+            place = corpus if corpus == "stdlib" or Path(corpus or "").is_dir() else None
+            valid = _text_of(run, trained, place, "valid").valid
+    seed = trained.config["seed"]
+    follow: dict[str, Any] = {"valid": valid, "cache": cache, "dynamic": dynamic}
+    of_run = trained.lm, trained.params, text, split
+    found = measure(*of_run, seed=seed, batch_size=batch_size, **follow)
+    answer, lines = told(found, split)
+    emit(answer, as_json, lines)
 
 
 def generate(
@@ -277,27 +164,7 @@ def _text_of(run: Path, trained: Trained, corpus: str | None, split: str) -> dat
     return text
 
 
-def _measure(
-    lm, params, text: data.Corpus, split: str, *, seed: int, batch_size: int = 1
-) -> Perplexity:
-    vocab = text.vocab
-    fields: dict[str, Any] = {"corpus": called(text), "split": split, "seed": seed}
-    fields |= {"start": vocab.eos, "unknown": vocab.unk, "batch_size": batch_size}
-    result = metrics.perplexity(lm, params, getattr(text, split), **fields)
-    if result.oov and vocab.symbols[-1] == data.UNK:  # the last of the vocabulary was never seen
-        say(
-            f"the perplexity includes {result.oov:,} words that the model never saw, read as "
-            f"{data.UNK}, which was not in its training text either (see --min-count)"
-        )
-    return result
-
-
-def _name(model: Model) -> str:
-    return f"{model.cell} {model.hidden}" + f" x{model.layers}" * (model.layers > 1)
-
-
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": train,
     "eval": evaluate_run,
     "generate": generate,
     "complete": complete,

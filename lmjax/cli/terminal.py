@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from contextlib import contextmanager
@@ -23,10 +22,12 @@ from tyro.conf import arg
 
 from lmjax.data import Corpus
 from lmjax.train import Progress as TrainingProgress
+from lmjax.tree import finite
 
 __all__ = [
     "Json",
     "called",
+    "counting",
     "emit",
     "fail",
     "lap",
@@ -54,15 +55,7 @@ def to_json(answer: Any, indent: int | None = None) -> str:
     >>> to_json({"perplexity": float("nan"), "curve": (1.5, float("inf"))})
     '{"perplexity": null, "curve": [1.5, null]}'
     """
-    return json.dumps(_finite(answer), indent=indent, allow_nan=False)
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(finite(answer), indent=indent, allow_nan=False)
 
 
 def fail(text: str) -> NoReturn:
@@ -155,6 +148,29 @@ def progress(name: str):
                 shown = now
                 say(f"{name}: step {at.step} of {at.total}, {note}, {left:.0f} s left")
 
+        yield report
+
+
+@contextmanager
+def counting(what: str):
+    """Yield a `report` of tokens `(done, total)`: a bar on a terminal, else a line now and then."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    left = (TextColumn("left"), TimeRemainingColumn())
+    hidden = not _stderr.is_terminal
+    with Progress(*columns, *left, console=_stderr, transient=True, disable=hidden) as bar:
+        task = bar.add_task(what, total=None)
+        began = shown = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal shown
+            bar.update(task, completed=done, total=total)
+            now = time.monotonic()
+            if hidden and now - shown > 10:
+                shown, rest = now, (now - began) * (total - done) / done
+                say(f"{what}: {done:,} of {total:,} tokens, {rest:.0f} s left")
+
+        if hidden:
+            say(f"{what} ...")
         yield report
 
 

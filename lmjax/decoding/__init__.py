@@ -1,6 +1,7 @@
-"""Decoding: text from a language model, sampled or as suggestions for the next word."""
+"""Decoding: text from a language model, sampled, by beam search, or as suggestions."""
 
+from lmjax.decoding.beam import Hypotheses, beam_search, greedy
 from lmjax.decoding.sampling import generate, truncate
 from lmjax.decoding.suggestions import suggest
 
-__all__ = ["generate", "suggest", "truncate"]
+__all__ = ["Hypotheses", "beam_search", "generate", "greedy", "suggest", "truncate"]

@@ -9,12 +9,13 @@ from jax import lax
 
 from lmjax.checks import check_positive
 from lmjax.factory import factory
-from lmjax.heads.head import Head, check_targets
+from lmjax.heads.cutoffs import default_cutoffs, width
+from lmjax.heads.head import Embedding, Head, check_targets
 from lmjax.heads.softmax import softmax_log_prob, softmax_loss
 from lmjax.ids import nan_loss_outside, nan_outside
 from lmjax.tree import add
 
-__all__ = ["Adaptive", "Tail", "adaptive", "default_cutoffs"]
+__all__ = ["Adaptive", "Tail", "adaptive", "tied_adaptive"]
 
 ROWS = 128  # positions of one cluster that are handled at a time
 
@@ -75,47 +76,116 @@ def adaptive(
 
     References: Grave, Joulin, Cisse, Grangier and Jegou (2017).
     """
+    edges = _edges("adaptive", n, vocab_size, cutoffs, div_value)
+    return _over(edges, _initial(n, edges, div_value), lambda params: params.head)
+
+
+@factory
+def tied_adaptive(
+    n: int,
+    vocab_size: int,
+    *,
+    cutoffs: tuple[int, ...] | None = None,
+    div_value: int = 4,
+) -> Head:
+    """Return the adaptive softmax whose tables are those of an embedding of varying size.
+
+        e_w = U_w                        w < c_1
+        e_w = P_j^T T_j[w - c_j]         c_j <= w < c_{j+1}
+
+    A rare word is a short vector, both where it is read and where it is predicted. The tables and
+    the projections of `adaptive` are `params.embed`, an `Adaptive` without rows for the clusters;
+    these rows `[J, n]` are `params.head`. Arguments and errors as for `adaptive`; a word vector has
+    the size n of the features.
+
+    >>> from types import SimpleNamespace
+    >>> head = tied_adaptive(16, 50, cutoffs=(10, 20))
+    >>> embed = head.embedding.init(jax.random.key(0))
+    >>> params = SimpleNamespace(embed=embed, head=head.init(jax.random.key(1)))
+    >>> head.embedding.lookup(embed, jnp.array([3, 30])).shape
+    (2, 16)
+    >>> float(jnp.exp(head.log_probs(params, jnp.ones(16))).sum().round(5))
+    1.0
+
+    References: Baevski and Auli (2019).
+    """
+    edges = _edges("tied_adaptive", n, vocab_size, cutoffs, div_value)
+    init, first = _initial(n, edges, div_value), edges[1]
+
+    def init_embedding(key) -> Adaptive:
+        whole = init(key)
+        return whole._replace(w=whole.w[:first])
+
+    def lookup(embed, tokens):
+        x = embed.w[jnp.clip(tokens, 0, first - 1)]
+        for start, tail in zip(edges[1:], embed.tails, strict=False):
+            narrow = tail.w[jnp.clip(tokens - start, 0, len(tail.w) - 1)]
+            x = jnp.where((tokens < start)[..., None], x, narrow @ tail.project.T)
+        return nan_outside(x, tokens[..., None], vocab_size)
+
+    def weights(params):
+        return params.embed._replace(w=jnp.concatenate([params.embed.w, params.head]))
+
+    head = _over(edges, lambda key: _uniform(key, (len(edges) - 2, n), n), weights)
+    return head._replace(shares_embedding=True, embedding=Embedding(init_embedding, lookup))
+
+
+def _edges(name, n, vocab_size, cutoffs, div_value):
+    """Return 0, the cutoffs, V, or refuse them."""
     check_positive(n=n, vocab_size=vocab_size)
     cuts = default_cutoffs(vocab_size) if cutoffs is None else cutoffs
     edges = (0, *cuts, vocab_size)
     if any(a >= b for a, b in pairwise(edges)):
         raise ValueError(
-            f"adaptive: cutoffs must rise and lie between 0 and vocab_size={vocab_size}, got {cuts}"
+            f"{name}: cutoffs must rise and lie between 0 and vocab_size={vocab_size}, got {cuts}"
         )
     if div_value < 1:
-        raise ValueError(f"adaptive: div_value must be at least 1, got {div_value}")
-    first = edges[1]
+        raise ValueError(f"{name}: div_value must be at least 1, got {div_value}")
+    return edges
+
+
+def _initial(n, edges, div_value):
+    """Return the function that draws the parameters."""
 
     def init(key) -> Adaptive:
-        w = _uniform(jax.random.fold_in(key, 0), (first + len(cuts), n), n)
+        w = _uniform(jax.random.fold_in(key, 0), (edges[1] + len(edges) - 2, n), n)
         tails = []
         for j, (start, end) in enumerate(pairwise(edges[1:]), 1):
-            d = max(n // div_value**j, min(n, 8))
+            d = width(n, j, div_value)
             k_project, k_w = jax.random.split(jax.random.fold_in(key, j))
             project = _uniform(k_project, (n, d), n)
             tails.append(Tail(project, _uniform(k_w, (end - start, d), d)))
         return Adaptive(w, tuple(tails))
 
+    return init
+
+
+def _over(edges, init, weights) -> Head:
+    """Return the head whose `Adaptive` is weights(params)."""
+    _, *cuts, vocab_size = edges
+    first = edges[1]
+
     def log_probs(params, y):
-        top = jax.nn.log_softmax(y @ params.head.w.T)
+        w, tails = weights(params)
+        top = jax.nn.log_softmax(y @ w.T)
         rare = []
-        for j, tail in enumerate(params.head.tails):
+        for j, tail in enumerate(tails):
             within = jax.nn.log_softmax(y @ tail.project @ tail.w.T)
             rare.append(top[..., first + j, None] + within)
         return jnp.concatenate([top[..., :first], *rare], -1)
 
-    def score(top, tails, params, y, token):
+    def score(of_first, of_tail, params, y, token):
         """Score with one function for the first softmax and one for each cluster."""
         check_targets(y, token)
-        w = params.head.w
-        y = y.reshape(-1, n).astype(jnp.result_type(y, w))
+        w, tails = weights(params)
+        y = y.reshape(-1, y.shape[-1]).astype(jnp.result_type(y, w))
         ids = jnp.clip(token.reshape(-1), 0, vocab_size - 1)
         cluster = jnp.searchsorted(jnp.array(cuts, int), ids, side="right")  # 0 where none
         first_word = jnp.where(cluster > 0, first + cluster - 1, ids)
-        logp = top(w, jnp.zeros(len(w), w.dtype), y, first_word)
-        for j, tail in enumerate(params.head.tails, 1):
+        logp = of_first(w, jnp.zeros(len(w), w.dtype), y, first_word)
+        for j, tail in enumerate(tails, 1):
             within = jnp.clip(ids - edges[j], 0, len(tail.w) - 1)
-            logp += tails(cluster == j, tail, y, within)
+            logp += of_tail(cluster == j, tail, y, within)
         return logp.reshape(token.shape)
 
     def log_prob(params, y, token):
@@ -127,19 +197,6 @@ def adaptive(
         return nan_loss_outside(-logp, token, vocab_size)
 
     return Head(init, log_probs, log_prob, loss)
-
-
-def default_cutoffs(vocab_size: int) -> tuple[int, ...]:
-    """Return those of 2000, 10,000, 50,000, ... that are below V.
-
-    They are the published cutoffs, continued by their ratio.
-
-    >>> default_cutoffs(1500), default_cutoffs(10_000), default_cutoffs(33_278)
-    ((), (2000,), (2000, 10000))
-
-    References: Grave et al. (2017), the settings for Penn Treebank (2000) and text8 (2000, 10,000).
-    """
-    return tuple(2000 * 5**j for j in range(20) if 2000 * 5**j < vocab_size)
 
 
 def _uniform(key, shape, n_in):

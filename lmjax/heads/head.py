@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Head", "check_targets"]
+__all__ = ["Embedding", "Head", "check_targets"]
+
+
+class Embedding(NamedTuple):
+    """Word vectors in another form than one table `[V, n]`, as a pair of functions."""
+
+    init: Callable  # key -> params.embed
+    lookup: Callable  # params.embed, tokens[...] -> x[..., n], NaN where a token is no word
 
 
 class Head(NamedTuple):
@@ -17,6 +24,9 @@ class Head(NamedTuple):
 
     A head with `rows` has a loss that reads nothing but these rows, by indexing, of every leaf of
     `params.head`, and of `params.embed` where it shares the embedding. Training updates no others.
+    For use in `models.maxent` that loss takes a fifth argument, a function
+    `(token, drawn[K]) -> ([...], [..., K])`: what is added to the logits of the targets and to
+    those of the words drawn.
     `lmjax.testing.check_head` checks these laws.
     """
 
@@ -30,6 +40,7 @@ class Head(NamedTuple):
         None  # token, key -> ids[M]            of a sampled loss; None: the loss is -log_prob
     )
     shares_embedding: bool = False  # whether the head's rows are those of params.embed
+    embedding: Embedding | None = None  # the form of params.embed; None: a table [V, n]
 
 
 def check_targets(y, token) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from lmjax.heads.adaptive import adaptive
+from lmjax.heads.adaptive import adaptive, tied_adaptive
 from lmjax.heads.class_factored import class_factored
 from lmjax.heads.head import Head
 from lmjax.heads.sampled import blackout_loss, nce_loss, sampled
@@ -15,6 +15,7 @@ HEADS: dict[str, Callable[[int, int], Head]] = {
     "softmax": softmax,
     "tied": lambda n, vocab_size: tied(vocab_size),
     "adaptive": adaptive,
+    "tied_adaptive": tied_adaptive,
     "sampled": sampled,
     "tied_sampled": partial(sampled, share_embedding=True),
     "nce": partial(sampled, loss=nce_loss),

@@ -21,10 +21,9 @@ from lmjax.ids import nan_loss_outside
 __all__ = ["blackout_loss", "nce_loss", "sampled", "sampled_loss"]
 
 
-def sampled_loss(w, b, y, token, drawn, log_q):
+def sampled_loss(own, others, token, drawn, log_q):
     """Return the cross entropy of each target w against K words drawn from q, not all others.
 
-        z_v = u_v . y + b_v
         loss = log( e^{z_w} + sum_{v drawn, v != w} e^{z_v} / (K q_v) ) - z_w
 
     The sum is unbiased for that over the vocabulary, so the loss tends to the cross entropy as K
@@ -32,28 +31,23 @@ def sampled_loss(w, b, y, token, drawn, log_q):
     counts twice.
 
     Args:
-        w: `[V, n]`.
-        b: `[V]`.
-        y: `[..., n]`.
-        token: int `[...]`.
+        own: `[...]`, the logits z_w of the targets.
+        others: `[..., K]`, the logits z_v of the words drawn.
+        token: int `[...]`, the targets, words of the vocabulary.
         drawn: int `[K]`.
         log_q: words -> log q of them.
 
     Returns:
-        `[...]`, NaN where a token is not in the vocabulary.
-
-    Raises:
-        ValueError: the shapes of `y` and `token` do not agree.
+        `[...]`.
 
     References: Bengio and Senecal (2008); Jozefowicz, Vinyals, Schuster, Shazeer and Wu (2016).
     """
-    _, z, others, hit = _scores(w, b, y, token, drawn)
+    hit = drawn == token[..., None]
     others = jnp.where(hit, -jnp.inf, others - log_q(drawn) - jnp.log(len(drawn)))
-    losses = jnp.logaddexp(z, jax.nn.logsumexp(others, -1)) - z
-    return nan_loss_outside(losses, token, len(w))
+    return jnp.logaddexp(own, jax.nn.logsumexp(others, -1)) - own
 
 
-def nce_loss(w, b, y, token, drawn, log_q):
+def nce_loss(own, others, token, drawn, log_q):
     """Return the loss of telling each target from K words drawn from q.
 
         loss = -log sigmoid(z_w - log K q_w) - sum_{v drawn} log sigmoid(log K q_v - z_v)
@@ -63,13 +57,12 @@ def nce_loss(w, b, y, token, drawn, log_q):
 
     References: Gutmann and Hyvarinen (2010); Mnih and Teh (2012).
     """
-    word, z, others, _ = _scores(w, b, y, token, drawn)
     log_noise = lambda words: log_q(words) + jnp.log(len(drawn))
     noise = log_sigmoid(log_noise(drawn) - others).sum(-1)
-    return nan_loss_outside(-log_sigmoid(z - log_noise(word)) - noise, token, len(w))
+    return -log_sigmoid(own - log_noise(token)) - noise
 
 
-def blackout_loss(w, b, y, token, drawn, log_q):
+def blackout_loss(own, others, token, drawn, log_q):
     """Return the loss of choosing each target w, and none of K words drawn from q.
 
         p_v = e^{z_v} / q_v / ( e^{z_w} / q_w + sum_{u drawn, u != w} e^{z_u} / q_u )
@@ -80,14 +73,13 @@ def blackout_loss(w, b, y, token, drawn, log_q):
 
     References: Ji, Vishwanathan, Satish, Anderson and Dubey (2016).
     """
-    word, z, others, hit = _scores(w, b, y, token, drawn)
-    own, others = z - log_q(word), others - log_q(drawn)
+    hit = drawn == token[..., None]
+    own, others = own - log_q(token), others - log_q(drawn)
     total = jnp.logaddexp(own, jax.nn.logsumexp(jnp.where(hit, -jnp.inf, others), -1))
     below = jnp.where(hit, -1, others - total[..., None])  # log p_v
     # in float32 the greatest p_v may be rounded to 1
     refused = jnp.log1p(-jnp.minimum(jnp.exp(below), 1 - jnp.finfo(below.dtype).eps))
-    losses = total - own - jnp.where(hit, 0, refused).sum(-1)
-    return nan_loss_outside(losses, token, len(w))
+    return total - own - jnp.where(hit, 0, refused).sum(-1)
 
 
 @factory
@@ -134,8 +126,14 @@ def sampled(
             return params - jnp.log(vocab_size)
         return params._replace(b=params.b - jnp.log(vocab_size))
 
-    def of_sample(params, y, token, key):
-        return loss(*weights(params), y, token, q.draw(key, samples), q.log_prob)
+    def of_sample(params, y, token, key, extra=_nothing):
+        check_targets(y, token)
+        w, b = weights(params)
+        word, drawn = jnp.clip(token, 0, vocab_size - 1), q.draw(key, samples)
+        own, others = extra(word, drawn)
+        own += jnp.sum(y * w[word], -1) + b[word]
+        others += y @ w[drawn].T + b[drawn]
+        return nan_loss_outside(loss(own, others, word, drawn, q.log_prob), token, vocab_size)
 
     def rows(token, key):
         return jnp.concatenate([token.ravel(), q.draw(key, samples)])
@@ -143,9 +141,6 @@ def sampled(
     return full._replace(init=init, loss=of_sample, rows=rows)
 
 
-def _scores(w, b, y, token, drawn):
-    """Return the targets, z of them and of the words drawn `[..., K]`, and which are targets."""
-    check_targets(y, token)
-    word = jnp.clip(token, 0, len(w) - 1)
-    z = jnp.sum(y * w[word], -1) + b[word]
-    return word, z, y @ w[drawn].T + b[drawn], drawn == word[..., None]
+def _nothing(token, drawn):
+    """Return what is added to the logits of targets and of words drawn by default."""
+    return 0.0, 0.0

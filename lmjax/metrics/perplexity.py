@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,10 +13,21 @@ import numpy as np
 from lmjax.data import contiguous
 from lmjax.ids import token_ids
 from lmjax.metrics.signature import signature
-from lmjax.models import LanguageModel, log_prob, vocab_size
+from lmjax.models import LanguageModel, states, vocab_size
 from lmjax.precision import full_precision
+from lmjax.tree import is_floating
 
-__all__ = ["Perplexity", "perplexity", "summary", "token_log_probs", "unigram_perplexity"]
+__all__ = [
+    "Perplexity",
+    "Report",
+    "perplexity",
+    "summary",
+    "token_features",
+    "token_log_probs",
+    "unigram_perplexity",
+]
+
+Report = Callable[[int, int], None]  # told how many tokens are scored, of how many
 
 
 class Perplexity(NamedTuple):
@@ -39,6 +51,7 @@ def perplexity(
     unknown: int = -1,
     batch_size: int = 1,
     seq_len: int = 128,
+    report: Report | None = None,
     **fields,
 ) -> Perplexity:
     """Return exp of the mean negative log-likelihood over every token of a stream.
@@ -62,6 +75,7 @@ def perplexity(
         unknown: the token of unknown words, `vocab.unk`; none by default.
         batch_size: how many sequences; 1 is the exact protocol.
         seq_len: how many tokens of each are scored at once; affects memory and speed alone.
+        report: is told `(done, total)` tokens after each batch.
         **fields: what the signature shall name besides the versions, e.g. `corpus="..."`.
 
     >>> from lmjax import cells, models
@@ -76,7 +90,8 @@ def perplexity(
             parameters are not the model's, or `batch_size` or `seq_len` is below 1.
     """
     begin = time.perf_counter()
-    logp = token_log_probs(lm, params, ids, start=start, batch_size=batch_size, seq_len=seq_len)
+    cut: dict[str, Any] = {"batch_size": batch_size, "seq_len": seq_len}
+    logp = token_log_probs(lm, params, ids, start=start, report=report, **cut)
     text = signature(**fields, tokens=len(logp), batch_size=batch_size)
     seconds = time.perf_counter() - begin
     return summary(logp, np.asarray(ids) == unknown, seconds=seconds, signature=text)
@@ -90,21 +105,64 @@ def token_log_probs(
     start: int,
     batch_size: int = 1,
     seq_len: int = 128,
+    report: Report | None = None,
 ) -> np.ndarray:
     """Return log P(x_t | start, x_1..x_{t-1}) of every token of a stream, float `[N]`.
 
     Arguments and errors as for `perplexity`, which is made of these.
     """
+    scored = _scores(lm, params, ids, start, batch_size, seq_len, report)
+    return _in_order([logp for _, logp in scored], len(ids), batch_size)
+
+
+def token_features(
+    lm: LanguageModel,
+    params,
+    ids: np.ndarray,
+    *,
+    start: int,
+    batch_size: int = 1,
+    seq_len: int = 128,
+    report: Report | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `token_log_probs` and before them the features `[N, n]` that the head read.
+
+    Raises:
+        ValueError: besides, the features are not one array.
+    """
+    features, logp = [], []
+    for y, scores in _scores(lm, params, ids, start, batch_size, seq_len, report):
+        floating = [*filter(is_floating, jax.tree.leaves(y))]  # the last words may be beside them
+        if len(floating) != 1:
+            raise ValueError(
+                "model: its features must be one array [..., n], as a mixture's are not"
+            )
+        features += floating
+        logp.append(scores)
+    return _in_order(features, len(ids), batch_size), _in_order(logp, len(ids), batch_size)
+
+
+def _scores(lm, params, ids, start, batch_size, seq_len, report):
+    """Yield the features and log-probabilities of each batch, which stay on the device.
+
+    So no batch waits for the one before.
+    """
     size = vocab_size(lm, params)
     ids = token_ids("ids", ids, size)
     start = token_ids("start", [start], size)[0]
     state = lm.cell.initial_state(params.cell, (batch_size,))
-    parts = []  # on the device until the end: no batch waits for the one before
-    for batch in contiguous(ids, batch_size=batch_size, seq_len=seq_len, start=start):
-        state, logp = _score(lm, params, state, batch)
-        parts.append(logp)
-    side_by_side = np.concatenate(jax.device_get(parts))[: -(-len(ids) // batch_size)]
-    return side_by_side.T.ravel()[: len(ids)]
+    batches = contiguous(ids, batch_size=batch_size, seq_len=seq_len, start=start)
+    for k, batch in enumerate(batches, 1):
+        state, *scored = _score(lm, params, state, batch)
+        if report is not None:
+            report(min(k * seq_len * batch_size, len(ids)), len(ids))
+        yield scored
+
+
+def _in_order(parts, length: int, batch_size: int) -> np.ndarray:
+    """Return batches `[T, B, ...]` as the one sequence `[N, ...]` that they were cut from."""
+    side_by_side = np.concatenate(jax.device_get(parts))[: -(-length // batch_size)]
+    return side_by_side.swapaxes(0, 1).reshape(-1, *side_by_side.shape[2:])[:length]
 
 
 def summary(logp, unknown, *, seconds: float, signature: str) -> Perplexity:
@@ -130,7 +188,9 @@ def summary(logp, unknown, *, seconds: float, signature: str) -> Perplexity:
 @partial(jax.jit, static_argnames="lm")
 @full_precision
 def _score(lm, params, state, batch):
-    return log_prob(lm, params, state, batch.inputs, batch.targets)
+    final, all_states = states(lm, params, state, batch.inputs)
+    y = lm.cell.read(params.cell, all_states)
+    return final, y, lm.head.log_prob(params, y, batch.targets)
 
 
 def unigram_perplexity(train: np.ndarray, ids: np.ndarray, vocab_size: int) -> float:

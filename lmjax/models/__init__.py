@@ -1,9 +1,8 @@
 """Language models: an embedding, a cell and a head."""
 
-from lmjax.models import ngram, snm
+from lmjax.models import maxent, ngram, snm, translation
 from lmjax.models.cache import cache_log_prob, with_cache
 from lmjax.models.language_model import (
-    Dropout,
     LanguageModel,
     Params,
     log_prob,
@@ -16,17 +15,20 @@ from lmjax.models.language_model import (
 )
 from lmjax.models.mixture import Mixture, join, mixture, mixture_weights
 from lmjax.models.recurrent import recurrent
+from lmjax.models.regularisation import Dropout, Penalties
 
 __all__ = [
     "Dropout",
     "LanguageModel",
     "Mixture",
     "Params",
+    "Penalties",
     "cache_log_prob",
     "join",
     "log_prob",
     "lookup",
     "loss",
+    "maxent",
     "mixture",
     "mixture_weights",
     "next_log_probs",
@@ -35,6 +37,7 @@ __all__ = [
     "rows",
     "snm",
     "states",
+    "translation",
     "vocab_size",
     "with_cache",
 ]

@@ -13,14 +13,22 @@ from lmjax.cell import Cell
 from lmjax.checks import fitting
 from lmjax.heads import Head
 from lmjax.ids import is_word
-from lmjax.unroll import check_arguments, unroll
+from lmjax.models.regularisation import (
+    Dropout,
+    Penalties,
+    drop_recurrent,
+    drop_words,
+    locked,
+    penalised,
+)
+from lmjax.unroll import check_arguments, layer_by_layer, unroll
 
 __all__ = [
-    "Dropout",
     "LanguageModel",
     "Params",
     "log_prob",
     "lookup",
+    "lookup_with_tokens",
     "loss",
     "next_log_probs",
     "rows",
@@ -37,20 +45,6 @@ class Params(NamedTuple):
     head: Any
 
 
-class Dropout(NamedTuple):
-    """Rates of dropout in training; 0 is none.
-
-    `input` and `output` drop whole features of a sequence for all steps of a batch (locked
-    dropout); `recurrent` drops single weights of every W_h for all steps of a batch (weight drop).
-
-    References: Gal and Ghahramani (2016); Merity, Keskar and Socher (2018).
-    """
-
-    input: float = 0.0
-    output: float = 0.0
-    recurrent: float = 0.0
-
-
 class LanguageModel(NamedTuple):
     """P(x_{t+1} | x_1..x_t) = head(read(s_t)),   s_t = step(s_{t-1}, encode(embed(x))_t).
 
@@ -62,6 +56,7 @@ class LanguageModel(NamedTuple):
     cell: Cell  # over x, with params.cell
     head: Head  # over read(s_t), with the whole params
     dropout: Dropout = Dropout()
+    penalties: Penalties = Penalties()
     segment: int | None = None  # of `unroll` in training: for long sequences
     dtype: Any = None  # of the parameters within the training loss: half precision
 
@@ -95,6 +90,11 @@ _lookup.defvjp(
 )
 
 
+def lookup_with_tokens(embed, tokens):
+    """Return `(lookup(embed, tokens), tokens)`: for a cell that reads both."""
+    return lookup(embed, tokens), tokens
+
+
 def states(lm: LanguageModel, params: Params, state, tokens):
     """Read tokens `[T, ...]` from state s_0 on; return `(final, states)` as `unroll` does."""
     return unroll(lm.cell, params.cell, state, lm.embed(params.embed, tokens))
@@ -118,9 +118,10 @@ def log_prob(lm: LanguageModel, params: Params, state, tokens, targets):
 
 
 def loss(lm: LanguageModel, params: Params, state, tokens, targets, key):
-    """Return `(final, losses[T, B])` for training: the head's loss, with dropout, not averaged.
+    """Return `(final, losses[T, B])` for training: the head's loss, not averaged.
 
     Arguments as in `log_prob`; `key` draws the dropout masks and a sampled head's samples.
+    Penalties are in the gradient, not in the value: see `Penalties`.
 
     With `lm.dtype` the products are made in that precision and added up in float32; parameters,
     states, losses and gradients stay float32. In bfloat16 the gradient is off by about one per
@@ -130,22 +131,44 @@ def loss(lm: LanguageModel, params: Params, state, tokens, targets, key):
         params = jax.tree.map(
             lambda x: x.astype(lm.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, params
         )
-    k_input, k_output, k_recurrent, k_head = jax.random.split(key, 4)
-    x = _locked(k_input, lm.dropout.input, lm.embed(params.embed, tokens))
-    weights = _drop_recurrent(k_recurrent, lm.dropout.recurrent, params.cell)
-    final, all_states = unroll(lm.cell, weights, state, x, segment=lm.segment)
-    y = _locked(k_output, lm.dropout.output, lm.cell.read(weights, all_states))
-    return final, lm.head.loss(params, y, targets, k_head)
+    rate, (keys, k_head) = lm.dropout, _keys(key)
+    x = drop_words(keys.embedding, rate.embedding, lm.embed(params.embed, tokens), tokens)
+    x = locked(keys.input, rate.input, x)
+    weights = drop_recurrent(keys.recurrent, rate.recurrent, params.cell)
+    final, all_states = _unroll(lm, weights, state, x, keys.between)
+    y = lm.cell.read(weights, all_states)
+    dropped = locked(keys.output, rate.output, y)
+    losses = lm.head.loss(params, dropped, targets, k_head)
+    return final, penalised(lm.penalties, losses, y, dropped)
+
+
+def _keys(key):
+    """Return the keys of the masks, and the head's."""
+    # what came later stands last: the others keep their numbers
+    *masks, k_head, embedding, between = jax.random.split(key, 6)
+    return Dropout(*masks, embedding, between), k_head
+
+
+def _unroll(lm, weights, state, x, key):
+    """Run the cell in training, with dropout between the layers of a stack."""
+    if not lm.dropout.between:
+        return unroll(lm.cell, weights, state, x, segment=lm.segment)
+
+    def drop(k, y):
+        return locked(jax.random.fold_in(key, k), lm.dropout.between, y)
+
+    return layer_by_layer(unroll, lm.cell, weights, state, x, between=drop, segment=lm.segment)
 
 
 def rows(lm: LanguageModel, tokens, targets, key) -> Params:
     """Return the ids of the rows that `loss` reads of each part, `...` for the whole part."""
     if lm.head.rows is None:
         return Params(..., ..., ...)
-    *_, k_head = jax.random.split(key, 4)
+    _, k_head = _keys(key)
     of_head = lm.head.rows(targets, k_head)
     of_embed = jnp.concatenate([tokens.ravel(), of_head]) if lm.head.shares_embedding else tokens
-    return Params(of_embed if lm.embed is lookup else ..., ..., of_head)
+    by_row = lm.embed in (lookup, lookup_with_tokens)
+    return Params(of_embed if by_row else ..., ..., of_head)
 
 
 def next_log_probs(lm: LanguageModel, params: Params, state):
@@ -182,25 +205,3 @@ def _after_one(lm, params):
 
 def _vectors(tree):
     return "vectors of " + ", ".join(str(x.shape[-1]) for x in jax.tree.leaves(tree) if x.ndim)
-
-
-def _drop(key, rate, x, shape):
-    """Zero with probability `rate` and scale the rest to keep the mean; one draw of `shape`."""
-    return (
-        x * (jax.random.bernoulli(key, 1 - rate, shape) / (1 - rate)).astype(x.dtype) if rate else x
-    )
-
-
-def _locked(key, rate, xs):
-    return _drop(key, rate, xs, (1, *xs.shape[1:]))
-
-
-def _drop_recurrent(key, rate, params):
-    flat, tree = jax.tree_util.tree_flatten_with_path(params)
-    keys = jax.random.split(key, len(flat) or 1)
-    name = lambda path: jax.tree_util.keystr(path[-1:], simple=True)
-    leaves = [
-        _drop(k, rate, x, x.shape) if name(path) == "w_h" else x
-        for k, (path, x) in zip(keys, flat, strict=False)
-    ]
-    return jax.tree.unflatten(tree, leaves)

@@ -10,8 +10,10 @@ from lmjax.plot.gradients import (
 )
 from lmjax.plot.maps import error_surface, gradient_map
 from lmjax.plot.ngram import ngram_perplexity, ngram_sparsity, ngram_storage
-from lmjax.plot.style import STYLE, data_uri, save_figures
+from lmjax.plot.style import STYLE, data_uri, panels, save_figures
+from lmjax.plot.systems import systems
 from lmjax.plot.training import clip_timeline, learning_curves
+from lmjax.plot.weights import position_weights
 
 __all__ = [
     "STYLE",
@@ -27,7 +29,10 @@ __all__ = [
     "ngram_perplexity",
     "ngram_sparsity",
     "ngram_storage",
+    "panels",
+    "position_weights",
     "save_figures",
     "state_gradients",
+    "systems",
     "truncation_curve",
 ]

@@ -20,6 +20,7 @@ __all__ = [
     "data_uri",
     "decades",
     "legend_above",
+    "panels",
     "power_ticks",
     "save_figures",
     "styled",
@@ -44,6 +45,16 @@ def styled(figure: Callable | None = None, *, size: tuple[float, float] | None =
             return figure(*args, ax=plt.subplots(figsize=size)[1] if ax is None else ax, **options)
 
     return draw
+
+
+def panels(count: int, *, size: tuple[float, float]) -> list[Axes]:
+    """Return axes side by side in one figure of the library's style, to draw on.
+
+    >>> len(panels(2, size=(6, 3)))
+    2
+    """
+    with plt.style.context(STYLE):
+        return [*plt.subplots(1, count, figsize=size, squeeze=False)[1][0]]
 
 
 def colour(k: int) -> str:

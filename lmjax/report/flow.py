@@ -9,7 +9,8 @@ import lmjax.analysis as analysis
 import lmjax.plot as plot
 from lmjax.cell import recurrent_weights
 from lmjax.report.page import Section, power
-from lmjax.report.subject import LAG, finite, reading
+from lmjax.report.subject import LAG, reading
+from lmjax.tree import finite
 
 __all__ = ["by_lag", "contributions", "gradient_maps", "jacobians", "truncation"]
 

@@ -4,8 +4,8 @@ import numpy as np
 
 import lmjax.plot as plot
 from lmjax.report.page import Section
-from lmjax.report.subject import finite
 from lmjax.train import learning_curve
+from lmjax.tree import finite
 
 __all__ = ["clipping", "curves"]
 

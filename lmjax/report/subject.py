@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from lmjax.models import LanguageModel
 from lmjax.train import History
 
-__all__ = ["LAG", "Subject", "finite", "reading"]
+__all__ = ["LAG", "Subject", "reading"]
 
 LAG = 100  # steps that are looked at one by one, and the largest lag
 
@@ -43,8 +42,3 @@ def reading(subject: Subject, ids, weight=1.0):
     xs, targets = lm.embed(params.embed, jnp.asarray(ids[:-1])), jnp.asarray(ids[1:])
     ys = targets, jnp.broadcast_to(weight, targets.shape)
     return lm.cell, params.cell, lm.cell.initial_state(params.cell), xs, loss, ys
-
-
-def finite(number) -> float | None:
-    """Return a number as JSON has it: None for what is not finite."""
-    return float(number) if math.isfinite(number) else None

@@ -11,7 +11,7 @@ import jax
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save as to_bytes
 
-__all__ = ["load", "read_meta", "save", "write"]
+__all__ = ["load", "read_meta", "read_part", "save", "write"]
 
 
 def save(path, tree, meta: dict) -> None:
@@ -58,6 +58,13 @@ def read_meta(path) -> dict:
     """Return the `meta` of a file that `save` wrote, without its arrays."""
     with _open(path) as (_, meta):
         return meta
+
+
+def read_part(path, part: str) -> dict:
+    """Return the arrays of a part of the tree that `save` wrote, by their names within it."""
+    with _open(path) as (file, _):
+        names = [name for name in file.keys() if name.startswith(f"{part}.")]  # noqa: SIM118
+        return {name.removeprefix(f"{part}."): file.get_tensor(name) for name in names}
 
 
 @contextmanager

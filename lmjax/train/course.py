@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmjax.train import checkpoint, history
+from lmjax.train.average import Averaging, average, weight
+from lmjax.train.deadline import advance
 from lmjax.train.history import Extent, History
 from lmjax.train.step import Metrics, TrainState
 
-__all__ = ["BEST", "LAST", "Course", "Progress", "Standing", "load", "load_history", "start"]
+__all__ = ["BEST", "LAST", "Course", "Progress", "Standing", "begin", "load_history"]
 
 REPORT = 0.5  # seconds between two looks at the device's results
 SAVE = 60.0  # seconds between two checkpoints within an epoch
@@ -41,9 +43,12 @@ class Standing(NamedTuple):
 
     state: TrainState
     best: Any  # the parameters of the best validation
-    valid: float = math.inf  # its perplexity, inf if no validation was finite
+    mean: Any = None  # of the parameters, where they are averaged
+    valid: float = math.inf  # perplexity of the best validation, inf if none was finite
     done: int = 0  # epochs that have been validated
     since: int = 0  # of these, those since the best one
+    averaged: int = 0  # steps that went into the mean
+    begun: float = 0.0  # when, by `time.monotonic`; later by what it was broken off for
 
 
 @dataclass
@@ -55,14 +60,50 @@ class Course:
     total: int  # steps
     report: Callable[[Progress], None]
     out: Path | None
+    averaging: Averaging | None
+    minutes: float | None
     pending: deque[tuple[int, Metrics]] = field(default_factory=deque)  # still on the device
     written: Extent = field(default_factory=Extent)  # of the history on disk
     shown: float = -math.inf  # when there was last a report
     saved: float = field(default_factory=time.monotonic)  # when there was last a checkpoint
 
+    @property
+    def params(self):
+        """The parameters to validate and keep."""
+        return self.at.mean if self.at.averaged else self.at.state.params
+
+    @property
+    def seconds(self) -> float:
+        """Time that the training took, before it was resumed included."""
+        return time.monotonic() - self.at.begun
+
+    @property
+    def spent(self) -> float:
+        """The share of its minutes that are over."""
+        return 0.0 if self.minutes is None else self.seconds / max(60 * self.minutes, 1e-9)
+
+    def on_time(self, state: TrainState) -> TrainState:
+        """Return the state whose learning rate is as far as the minutes are, if that is farther."""
+        if self.minutes is None:
+            return state
+        taken = len(self.history.loss) + len(self.pending)
+        step = max(taken, round(self.total * min(self.spent, 1.0)))
+        return state._replace(opt=advance(state.opt, step))
+
+    def is_over(self, patience: int | None) -> bool:
+        """Return whether the training ends here: the last step is validated, and it is time to."""
+        tokens, _, _, valid, _ = self.history
+        if self.spent >= 1 and valid and valid[-1][0] == tokens[-1]:
+            return True
+        return patience is not None and self.at.since >= patience
+
     def step(self, state: TrainState, tokens: int, metrics: Metrics) -> None:
         """Note a step; report and save if it is time to."""
-        self.at = self.at._replace(state=state)
+        at = self.at._replace(state=state)
+        if self.averaging and (w := weight(self.averaging, at.averaged, at.since)):
+            mean = average(at.mean, state.params, w)
+            at = at._replace(mean=mean, averaged=at.averaged + 1)
+        self.at = at
         self.pending.append((tokens, metrics))
         now = time.monotonic()
         if now - self.shown > REPORT:
@@ -76,7 +117,7 @@ class Course:
         self.pull(valid=valid)
         at, better = self.at._replace(state=state), valid < self.at.valid
         if better:
-            at = at._replace(valid=valid, best=jax.tree.map(jnp.copy, state.params))
+            at = at._replace(valid=valid, best=jax.tree.map(jnp.copy, self.params))
             if self.out is not None:
                 meta = {"valid": valid, "step": len(self.history.loss)}
                 checkpoint.save(self.out / BEST, at.best, meta)
@@ -114,15 +155,16 @@ class Course:
             return
         self.pull()
         self.written = history.append(self.out / METRICS, self.history, self.written)
-        _, _, valid, done, since = self.at
         meta = {
-            "valid": valid if math.isfinite(valid) else None,
-            "done": done,
-            "since": since,
+            "valid": self.at.valid if math.isfinite(self.at.valid) else None,
+            "done": self.at.done,
+            "since": self.at.since,
+            "averaged": self.at.averaged,
+            "seconds": self.seconds,
             "sampled": self.history.sampled,
             "history": self.written._asdict(),
         }
-        checkpoint.save(self.out / LAST, self.at[:2], meta)
+        checkpoint.save(self.out / LAST, self.at[:3], meta)
 
     def is_whole(self) -> bool:
         """Return whether nothing is half done: an interrupt can fall anywhere."""
@@ -132,24 +174,57 @@ class Course:
         return int(state.step) == len(loss) + len(self.pending)
 
 
-def start(out: Path) -> None:
-    """Make the directory of a training that begins, without what another one left there."""
+def begin(
+    state: TrainState,
+    total: int,
+    report: Callable[[Progress], None],
+    *,
+    sampled: bool,
+    averaging: Averaging | None,
+    minutes: float | None,
+    out: str | Path | None,
+    resume: bool,
+) -> Course:
+    """Return a training that begins, or as its directory's checkpoint holds it.
+
+    A directory is made, and what another training left in it is removed.
+
+    Raises:
+        ValueError: a file is damaged, the checkpoint is that of another model or optimiser, or
+            there is no directory to go on from.
+    """
+    if resume and out is None:
+        raise ValueError("resume: out must name the directory to go on from")
+    copy = lambda: jax.tree.map(jnp.copy, state.params)
+    at = Standing(state, copy(), averaging and copy(), begun=time.monotonic())
+    past = History([], [], [], [], sampled)
+    if out is None:
+        return Course(at, past, total, report, None, averaging, minutes)
+    out = Path(out)
+    if resume and (out / LAST).exists():
+        at, past, written = _load(out, at)
+        return Course(at, past, total, report, out, averaging, minutes, written=written)
     out.mkdir(parents=True, exist_ok=True)
     for name in (LAST, BEST, METRICS):
         (out / name).unlink(missing_ok=True)
+    return Course(at, past, total, report, out, averaging, minutes)
 
 
-def load(out: Path, like: Standing) -> tuple[Standing, History, Extent]:
-    """Read the checkpoint of a directory.
-
-    Raises:
-        ValueError: a file is damaged, or the checkpoint is that of another model or optimiser.
-    """
-    (state, best), meta = checkpoint.load(out / LAST, like[:2])
+def _load(out: Path, like: Standing) -> tuple[Standing, History, Extent]:
+    (state, best, mean), meta = checkpoint.load(out / LAST, like[:3])
     written = _extent(out, meta)
     past = history.read(out / METRICS, written, sampled=meta["sampled"])
-    valid = math.inf if meta["valid"] is None else meta["valid"]
-    return Standing(state, best, valid, meta["done"], meta["since"]), past, written
+    at = Standing(
+        state,
+        best,
+        mean,
+        valid=math.inf if meta["valid"] is None else meta["valid"],
+        done=meta["done"],
+        since=meta["since"],
+        averaged=meta.get("averaged", 0),
+        begun=time.monotonic() - meta.get("seconds", 0),
+    )
+    return at, past, written
 
 
 def load_history(path) -> History:

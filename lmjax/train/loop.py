@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -20,9 +19,11 @@ from lmjax.interrupt import Signals, held
 from lmjax.metrics import perplexity
 from lmjax.models import LanguageModel
 from lmjax.train import plateau
-from lmjax.train.course import LAST, Course, Progress, Standing, load, start
+from lmjax.train.average import Averaging, check_averaging
+from lmjax.train.course import Progress, begin
 from lmjax.train.history import History
 from lmjax.train.step import TrainState, init_state, optimizer, rewind, step
+from lmjax.tree import partition
 
 __all__ = ["Run", "fit", "steps_per_epoch"]
 
@@ -30,7 +31,7 @@ __all__ = ["Run", "fit", "steps_per_epoch"]
 class Run(NamedTuple):
     """The result of training."""
 
-    params: Any  # those with the best validation perplexity
+    params: Any  # those with the best validation perplexity, averaged if `fit` was told to
     valid: float  # that perplexity
     history: History
     opt: Any  # last state of the transformation; of `optimizer`, `opt[0]` is the `ClipState`
@@ -60,6 +61,7 @@ def fit(
     transform: optax.GradientTransformation | None = None,
     params=None,
     reset: float = 0.01,
+    average: Averaging | None = None,
     patience: int | None = None,
     minutes: float | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -88,8 +90,13 @@ def fit(
             `patience` is a number of epochs.
         params: parameters to begin with, default those that `lm.init` draws.
         reset: probability that a sequence's state begins anew at a batch, see `step`.
+        average: keep an average of the parameters after each step, `Averaging(decay=0.999)` say.
+            From where it begins validations are of the average, and so are the parameters returned.
         patience: stop after so many epochs without a better validation; None never does.
-        minutes: stop, with a last validation, when so much time has passed.
+        minutes: stop, with a last validation, when so much time has passed, that before the run was
+            resumed included. Schedules of the transformation end with it: their step is the share
+            of the minutes that is over, in steps of all epochs, where that is more than were taken.
+            The run then depends on the clock as well.
         report: called before the first step, after it, then a few times a second at most, and
             before and after each validation.
         out: directory for `best.safetensors` (at every best validation), `last.safetensors` (every
@@ -104,35 +111,43 @@ def fit(
             good.
     """
     check_positive(epochs=epochs, **({} if patience is None else {"patience": patience}))
+    if average is not None:
+        check_averaging(average)
     epoch_steps = steps_per_epoch(len(corpus.train), batch_size, bptt)
     total, eos = epochs * epoch_steps, corpus.vocab.eos
     transform = optimizer(steps=total) if transform is None else transform
-    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     with held() as signals:
-        state = init_state(lm, transform, key, batch_size, _checked(lm, params))
-        course = _begin(lm, state, total, report, out, resume)
+        course = begin(
+            init_state(lm, transform, key, batch_size, _checked(lm, params)),
+            total,
+            report,
+            sampled=lm.head.rows is not None,
+            averaging=average,
+            minutes=minutes,
+            out=out,
+            resume=resume,
+        )
         try:
             course.pull()
             for epoch in range(course.at.done, epochs):
                 signals.check()
-                if patience is not None and course.at.since >= patience:
+                if course.is_over(patience):
                     break
-                taken, late = int(course.at.state.step) - epoch * epoch_steps, False
+                taken = int(course.at.state.step) - epoch * epoch_steps
                 state = course.at.state if taken else rewind(lm, course.at.state, batch_size)
                 batches = contiguous(corpus.train, batch_size=batch_size, seq_len=bptt, start=eos)
                 for batch in islice(batches, taken, None):
-                    state, metrics = step(lm, transform, state, batch, reset=reset)
+                    state, metrics = step(lm, transform, course.on_time(state), batch, reset=reset)
                     course.step(state, int(batch.mask.sum()), metrics)
                     signals.check()
-                    if late := time.monotonic() > deadline:
+                    if course.spent >= 1:
                         break
                 course.pull(validating=True)
-                valid = _validate(lm, state.params, corpus, batch_size, signals)
-                state = state if late else _tell(transform, state, valid)
-                course.validation(state, valid, epoch_done=not late)
+                valid = _validate(lm, course.params, corpus, batch_size, signals)
+                epoch_done = int(state.step) == (epoch + 1) * epoch_steps
+                state = _tell(transform, state, valid) if epoch_done else state
+                course.validation(state, valid, epoch_done=epoch_done)
                 course.save()
-                if late:
-                    break
         except (KeyboardInterrupt, SystemExit):
             if course.is_whole():
                 course.save()
@@ -159,22 +174,6 @@ def _checked(lm: LanguageModel, params):
     return jax.tree.map(lambda x, own: jnp.asarray(x, own.dtype), params, like)
 
 
-def _begin(lm, state, total, report, out, resume) -> Course:
-    """Return the course of a training from its beginning, or from its last checkpoint."""
-    at = Standing(state, jax.tree.map(jnp.copy, state.params))
-    course = Course(at, History([], [], [], [], lm.head.rows is not None), total, report, None)
-    if out is None:
-        if resume:
-            raise ValueError("resume: out must name the directory to go on from")
-        return course
-    course.out = Path(out)
-    if resume and (course.out / LAST).exists():
-        course.at, course.history, course.written = load(course.out, at)
-    else:
-        start(course.out)
-    return course
-
-
 def _validate(lm, params, corpus, batch_size, signals: Signals) -> float:
     """Return the validation perplexity; a signal is heard at once, as nothing is half done."""
     signals.check()
@@ -187,4 +186,4 @@ def _tell(transform, state: TrainState, valid: float) -> TrainState:
     """Return the state in which the transformation knows of a validation."""
     if not plateau.watches(state.opt):
         return state
-    return state._replace(opt=plateau.tell(transform, state.params, state.opt, valid))
+    return state._replace(opt=plateau.tell(transform, partition(state.params)[0], state.opt, valid))

@@ -15,14 +15,15 @@ import jax
 
 from lmjax.cell import Cell
 from lmjax.cells import CELLS, stack
-from lmjax.checks import check_positive
+from lmjax.checks import check_positive, fitting
 from lmjax.data import Vocabulary
 from lmjax.heads import HEADS
-from lmjax.models import Dropout, LanguageModel, recurrent
+from lmjax.models import Dropout, LanguageModel, Penalties, recurrent
+from lmjax.models.maxent import Links, link, maxent, observed
 from lmjax.train import checkpoint
 from lmjax.train.course import BEST
 
-__all__ = ["Model", "Trained", "build", "check_same", "describe", "load_run"]
+__all__ = ["Model", "Trained", "build", "check_same", "describe", "links_of", "load_run"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,22 @@ class Model:
     """Dropout rate of the features the output layer reads."""
     drop_recurrent: float = 0.0
     """Dropout rate of single recurrent weights."""
+    drop_embedding: float = 0.0
+    """Dropout rate of whole words: all their occurrences in a batch."""
+    drop_between: float = 0.0
+    """Dropout rate of the features that one layer reads from another."""
+    activation_penalty: float = 0.0
+    """Weight of the features' mean square in the loss."""
+    temporal_penalty: float = 0.0
+    """Weight of the mean square of the features' change from step to step in the loss."""
     segment: int | None = None
     """For long sequences: keep every so-many-th state, and compute the others again going back."""
+    maxent: int | None = None
+    """Train weights of n-grams of 2 to so many words together with the network: maximum entropy."""
+    maxent_successors: int = 32
+    """Of the words that followed a context, so many of the most frequent get a weight."""
+    maxent_min_count: int = 2
+    """N-grams seen less often in the training text get no weight."""
 
 
 class Trained(NamedTuple):
@@ -60,8 +75,19 @@ class Trained(NamedTuple):
     config: dict  # all that was given to the command
 
 
-def build(model: Model, vocab_size: int) -> LanguageModel:
+def links_of(model: Model, ids, vocab_size: int) -> Links | None:
+    """Return the n-grams of the training text that the model has weights for, None for none."""
+    if model.maxent is None:
+        return None
+    limits = {"successors": model.maxent_successors, "min_count": model.maxent_min_count}
+    with fitting("maxent"):
+        return link(ids, model.maxent, vocab_size=vocab_size, **limits)
+
+
+def build(model: Model, vocab_size: int, links: Links | None = None) -> LanguageModel:
     """Return the language model of a description.
+
+    With `model.maxent` it has the n-grams of `links_of` beside it.
 
     >>> from lmjax.cells import gru
     >>> lm = build(Model(cell="gru", hidden=8, layers=2), vocab_size=10)
@@ -70,8 +96,8 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
 
     Raises:
         ValueError: the cell or the head is unknown, a cell's module or function is not there or
-            makes no `Cell`, a size is not positive, a rate is not in [0, 1), or a head that shares
-            the embedding does not fit the sizes.
+            makes no `Cell`, a head that shares the embedding does not fit the sizes, or a number is
+            out of range, see `models.recurrent`.
     """
     if model.head not in HEADS:
         raise ValueError(f"head: must be one of {', '.join(HEADS)}, got {model.head!r}")
@@ -83,19 +109,21 @@ def build(model: Model, vocab_size: int) -> LanguageModel:
     if head.shares_embedding and embedding != hidden:
         sizes = f"embedding equal to hidden, got {embedding=}, {hidden=}"
         raise ValueError(f"head: {model.head} needs {sizes}")
-    rates = {name: getattr(model, f"drop_{name}") for name in Dropout._fields}
-    for name, rate in rates.items():
-        if not 0 <= rate < 1:
-            raise ValueError(f"drop_{name}: must be in [0, 1), got {rate}")
     stacked = [make(embedding if k == 0 else hidden, hidden) for k in range(layers)]
-    return recurrent(
+    lm = recurrent(
         stacked[0] if layers == 1 else stack(*stacked),
         vocab_size=vocab_size,
         embedding_size=embedding,
         head=head,
-        dropout=Dropout(**rates),
+        dropout=Dropout(*(getattr(model, f"drop_{name}") for name in Dropout._fields)),
+        penalties=Penalties(*(getattr(model, f"{name}_penalty") for name in Penalties._fields)),
         segment=model.segment,
     )
+    if model.maxent is None:
+        return lm
+    if links is None:
+        raise ValueError("links: a model with maxent needs those of its training text")
+    return maxent(lm, observed(links, vocab_size))
 
 
 def _factory(cell: str) -> Callable[[int, int], Cell]:
@@ -159,7 +187,7 @@ def check_same(out: str | Path, model: Model, config: dict) -> None:
         ValueError: an argument differs; its flag is named.
     """
     was, now = _read(Path(out) / "config.json"), {**asdict(model), **config}
-    was |= was.get("model", {})
+    was = asdict(Model()) | was | was.get("model", {})
     if was.get("sha256") != now.get("sha256"):
         raise ValueError(
             f"resume: --corpus is another text than when the run began: its sha256 was "
@@ -197,6 +225,15 @@ def load_run(path) -> Trained:
         model, vocab = Model(**config["model"]), Vocabulary(tuple(kept["symbols"]), kept["level"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: config.json or vocab.json is damaged ({error})") from None
-    lm = build(model, len(vocab))
+    links = None if model.maxent is None else _links(path / BEST)
+    lm = build(model, len(vocab), links)
     params, _ = checkpoint.load(path / BEST, jax.eval_shape(lm.init, jax.random.key(0)))
     return Trained(lm, params, vocab, config)
+
+
+def _links(path: Path) -> Links:
+    """Return the links that a model was trained with, from its parameters."""
+    arrays = checkpoint.read_part(path, "cell.features.links")
+    if set(arrays) != set(Links._fields):
+        raise ValueError(f"{path}: holds no n-grams, with which the model was trained")
+    return Links(**arrays)

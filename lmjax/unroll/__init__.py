@@ -27,7 +27,15 @@ from lmjax.unroll.reference import (
 from lmjax.unroll.segments import unroll_segments
 from lmjax.unroll.window import run_shift_register
 
-__all__ = ["SCHEDULES", "Gradients", "check_arguments", "record", "scan", "unroll"]
+__all__ = [
+    "SCHEDULES",
+    "Gradients",
+    "check_arguments",
+    "layer_by_layer",
+    "record",
+    "scan",
+    "unroll",
+]
 
 SCHEDULES = {"cpu": CPU}  # by backend
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -41,14 +42,26 @@ def scan(cell: Cell, params, state, xs, *, mask=None, reverse: bool = False):
     return lax.scan(body, state, cell.encode(params, xs), reverse=reverse)
 
 
-def layer_by_layer(run, cell: Cell, params, state, xs, **options):
-    """Run a stack: each layer over all T by itself; it reads once, and the next encodes once."""
+def layer_by_layer(
+    run, cell: Cell, params, state, xs, *, between: Callable = lambda k, ys: ys, **options
+):
+    """Run a stack: each layer over all T by itself; it reads once, and the next encodes once.
+
+    Args:
+        run: `unroll` or `scan`, which runs a layer.
+        cell: the stack; it and what follows, `options` too, are as for `unroll`.
+        params: one entry a layer.
+        state: one entry a layer.
+        xs: of the first layer.
+        between: `k, ys[T, ...] -> xs[T, ...]`: what the layer above makes of the outputs of layer
+            k, counted from 0.
+    """
     finals, states = [], []
-    for layer, of_layer, s_0 in zip(cell.layers, params, state, strict=True):
+    for k, (layer, of_layer, s_0) in enumerate(zip(cell.layers, params, state, strict=True)):
         final, outputs = run(layer, of_layer, s_0, xs, **options)
         finals.append(final)
         states.append(outputs)
-        xs = layer.read(of_layer, outputs)
+        xs = between(k, layer.read(of_layer, outputs))
     return tuple(finals), tuple(states)
 
 

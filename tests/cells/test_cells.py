@@ -170,13 +170,38 @@ def test_stack_steps_as_it_unrolls(key, inputs):
 
 def test_bidirectional_reads_each_sequence_from_its_own_ends(key, inputs):
     cell = cells.gru(N_IN, N)
-    params = cell.init(key), cell.init(jax.random.key(1))
+    encoder = cells.bidirectional(cell, cell)
+    params = encoder.init(key)
     mask = jnp.arange(T)[:, None] < jnp.array([T, 3])
-    found = cells.bidirectional(cell, cell, params, inputs, mask=mask)
-    short = cells.bidirectional(cell, cell, params, inputs[:3, 1:])
+    found = encoder.encode(params, inputs, mask)
+    short = encoder.encode(params, inputs[:3, 1:])
     np.testing.assert_allclose(found[:3, 1:], short, rtol=1e-12)
-    flipped = cells.bidirectional(cell, cell, params[::-1], inputs[::-1])[::-1]
+    flipped = encoder.encode(params[::-1], inputs[::-1])[::-1]
     np.testing.assert_allclose(found[:, 0], jnp.roll(flipped, N, -1)[:, 0], rtol=1e-12)
+
+
+def test_encoders_on_top_of_each_other_see_no_padding(key, inputs):
+    """A deep encoder is its layers, one after the other; longer padding changes nothing."""
+    make = lambda n_in: cells.bidirectional(cells.lstm(n_in, 3), cells.rnn(n_in, 2))
+    layers = make(N_IN), cells.unidirectional(cells.gru(5, 4))
+    encoder = cells.deep(*layers)
+    params = encoder.init(key)
+    by_hand = inputs
+    for layer, p in zip(layers, params, strict=True):
+        by_hand = layer.encode(p, by_hand)
+    np.testing.assert_array_equal(encoder.encode(params, inputs), by_hand)
+    mask = jnp.arange(2 * T)[:, None] < T
+    padded = jnp.concatenate([inputs, jnp.full_like(inputs, jnp.nan)])
+    found = encoder.encode(params, padded, jnp.broadcast_to(mask, (2 * T, B)))[:T]
+    np.testing.assert_allclose(found, by_hand, rtol=1e-12)
+
+
+def test_an_encoder_is_no_language_model():
+    encoder = cells.bidirectional(cells.rnn(4, 2), cells.rnn(4, 2))
+    with pytest.raises(ValueError, match="recurrent: cell: must be a Cell, got Encoder"):
+        models.recurrent(encoder, vocab_size=9)
+    with pytest.raises(ValueError, match="deep: at least one encoder"):
+        cells.deep()
 
 
 def test_start_values(key):

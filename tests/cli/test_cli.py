@@ -112,7 +112,7 @@ def test_demo_compares_networks_with_an_n_gram_model(call, tmp_path, monkeypatch
         assert f"<tr><td>{name}</td><td>{value:.1f}</td>" in page
         assert f"{name} {value:.1f}" in out.splitlines()[0]
     counts = ngram.count(text.train, 5, size=len(text.vocab), eos=text.vocab.eos)
-    model = ngram.index(ngram.modified_kneser_ney(counts, fallback=(0.5, 1, 1.5)))
+    model = ngram.index(ngram.modified_kneser_ney(counts, fallback=ngram.FALLBACK))
     nll = -np.asarray(ngram.log_prob(model, text.test), float).mean()
     assert answer["nll"]["Kneser-Ney 5-gram"] == pytest.approx(nll, rel=1e-6)
     assert sum(answer["weights"].values()) == pytest.approx(1, rel=1e-5)
@@ -139,7 +139,7 @@ BAD = {
     "infinite rate": ("train --corpus {good} --out {p}/r --lr inf", "--lr: must be positive and"),
     "dropout": (
         "train --corpus {good} --out {p}/r --drop-input 1",
-        "drop_input: must be in [0, 1), got 1.0",
+        "dropout.input must be in [0, 1), got 1.0",
     ),
     "cell": ("train --corpus {good} --out {p}/r --cell lsd", "cell: must be one of"),
     "vocabulary of one": (

@@ -20,24 +20,6 @@ TRAIN = "the red fox ran\nthe fox saw the red hen\na hen ran to the fox\n"
 TEST = "the blue fox ran\nthe hen saw a <unk>\n"  # 2 of 11 tokens are unknown
 
 
-@pytest.fixture
-def call(capsys):
-    """Run `lmjax ...` in this process; return (exit status, stdout, stderr)."""
-
-    def run(*words):
-        argv, sys.argv = sys.argv, ["lmjax", *map(str, words)]
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = end.code
-        finally:
-            sys.argv = argv
-        return (status, *capsys.readouterr())
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A directory with a run `r` in it that was trained on `a`, beside it."""
@@ -81,6 +63,31 @@ def test_unknown_words_are_counted_and_said(call, place):
     assert said in out
     _, out, err = call("eval", place / "r", "--corpus", place / "a", "--split", "train", "--json")
     assert json.loads(out)["oov"] == 0 and "never saw" not in err
+
+
+def test_a_model_that_learns_as_it_reads_has_numbers_of_its_own(call, place):
+    """The settings are chosen on the corpus's validation text, or the training's for one file."""
+    plain = json.loads(call("eval", place / "r", "--corpus", place / "a", "--json")[1])
+    follows = ("--cache", 4, "--dynamic", "--json")
+    for name in ("a", "a/test.txt"):
+        status, out, err = call("eval", place / "r", "--corpus", place / name, *follows)
+        answer = json.loads(out)
+        assert status == 0 and answer["perplexity"] == plain["perplexity"], err
+        assert 1 < answer["perplexity_with_cache"] < 20 and 1 < answer["perplexity_dynamic"] < 20
+        assert "cache:4|theta:" in answer["signature_with_cache"]
+        assert "|dynamic:" in answer["signature_dynamic"]
+        assert not {"cache", "dynamic"} & set(answer["signature"].replace(":", "|").split("|"))
+    said = call("eval", place / "r", "--corpus", place / "a", "--cache", 4)[1]
+    assert "with cache: test perplexity" in said and "of a model that learns from this text" in said
+    for words, message in (
+        (("--cache", 0), "cache: must be at least 1, got 0"),
+        (
+            ("--dynamic", "--batch-size", 2),
+            "dynamic: reads one sequence, and takes no --batch-size 2",
+        ),
+    ):
+        status, out, err = call("eval", place / "r", *words)
+        assert (status, out) == (2, "") and message in err
 
 
 def test_one_split_or_its_file_is_enough(call, place):

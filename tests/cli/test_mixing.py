@@ -8,13 +8,13 @@ import pytest
 import tyro
 
 from lmjax import train
-from lmjax.cli import mixing, ngram, recurrent
+from lmjax.cli import mixing, ngram, training
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def call(command, *args):
-    commands = mixing.COMMANDS | ngram.COMMANDS | {"train": recurrent.COMMANDS["train"]}
+    commands = mixing.COMMANDS | ngram.COMMANDS | {"train": training.train}
     tyro.extras.subcommand_cli_from_dict(commands, args=[command, *map(str, args)])
 
 

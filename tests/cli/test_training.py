@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 import lmjax
 from lmjax import cli
 from lmjax.cli.terminal import to_json
+from lmjax.train.checkpoint import read_meta
 
 TINY = ("--cell", "rnn", "--hidden", 4, "--batch-size", 2, "--bptt", 8)
 ROOT = Path(lmjax.__file__).parents[1]
@@ -26,21 +28,6 @@ def corpus(tmp_path):
     for split in ("train", "valid", "test"):
         (tmp_path / "a" / f"{split}.txt").write_text("a b c d\nb c\n" * 3, "utf-8")
     return tmp_path / "a"
-
-
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Run `lmjax ...`; return (exit status, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["lmjax", *map(str, words)])
-        try:
-            cli.main()
-        except SystemExit as end:
-            return (end.code, *capsys.readouterr())
-        return (0, *capsys.readouterr())
-
-    return run
 
 
 def numbers(out):
@@ -117,6 +104,31 @@ def test_what_may_not_differ_is_named_by_its_flag(call, corpus, tmp_path):
     assert call(*words, "--resume", "--patience", 3, "--minutes", 9)[0] == 1
     status, _, err = call(*words)
     assert status == 2 and "--resume goes on with it" in err
+
+
+def test_a_rate_that_falls_at_plateaus_and_an_average_are_saved(call, corpus, tmp_path):
+    """At a rate that moves no parameter no epoch but the first makes the validation better."""
+    words = ("train", "--corpus", corpus, *TINY, "--lr", 1e-30, "--epochs", 3, "--json")
+    chosen = ("--optimizer", "adagrad", "--decay", "plateau", "--average", "asgd")
+    status, out, _ = call(*words, *chosen, "--out", tmp_path / "r")
+    assert status == 1 and json.loads(out)["perplexity"] > 1
+    with safe_open(tmp_path / "r" / "last.safetensors", "numpy") as file:
+        scale = next(name for name in file.keys() if name.endswith("scale"))  # noqa: SIM118
+        assert file.get_tensor(scale) == 0.25**2
+    assert read_meta(tmp_path / "r" / "last.safetensors")["averaged"] == 2
+    status, _, err = call(*words, *chosen, "--out", tmp_path / "r", "--resume", "--average", "ema")
+    assert status == 2 and "resume: --average was 'asgd'" in err.splitlines()[-1]
+
+
+def test_a_run_with_maximum_entropy_features_is_trained_and_comes_back(call, corpus, tmp_path):
+    words = ("train", "--corpus", corpus, *TINY, "--head", "tied_sampled", "--epochs", 1, "--json")
+    trained = json.loads(call(*words, "--maxent", 3, "--out", tmp_path / "r")[1])
+    words_read = ("--cache", 9, "--dynamic")
+    found = json.loads(call("eval", tmp_path / "r", *words_read, "--json")[1])
+    assert found["perplexity"] == trained["perplexity"]
+    assert found["perplexity_with_cache"] > 1 and found["perplexity_dynamic"] > 1
+    status, _, err = call(*words, "--maxent", 1, "--out", tmp_path / "no")
+    assert status == 2 and "maxent: order: must be at least 2, got 1" in err
 
 
 OWN = """

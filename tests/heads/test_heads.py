@@ -21,6 +21,7 @@ HEADS = {
     "softmax": heads.softmax(N, V),
     "tied": heads.tied(V),
     "adaptive": heads.adaptive(N, V, cutoffs=CUTS),
+    "tied_adaptive": heads.tied_adaptive(N, V, cutoffs=CUTS),
     "class_factored": heads.class_factored(N, V, classes=4),
     "sampled": heads.sampled(N, V, samples=7),
     "tied_sampled": heads.sampled(N, V, samples=7, share_embedding=True),
@@ -45,7 +46,9 @@ def draw(head, key, shape=(4, 6)):
     )
     y = jax.random.normal(k_y, (*shape, N))
     token = jax.random.randint(k_token, shape, 0, V)
-    return SimpleNamespace(head=params, embed=jax.random.normal(k_embed, (V, N))), y, token
+    table = lambda key: jax.random.normal(key, (V, N))
+    embed = (head.embedding.init if head.embedding else table)(k_embed)
+    return SimpleNamespace(head=params, embed=embed), y, token
 
 
 def plain(w, b, y, token):
@@ -247,12 +250,44 @@ def test_the_adaptive_softmax_without_clusters_is_the_softmax(key):
         np.testing.assert_array_equal(found, getattr(HEADS["softmax"], name)(full, *args))
 
 
-def test_the_adaptive_softmax_is_torchs(key):
+def test_the_tied_adaptive_softmax_is_the_adaptive_one_with_its_tables_and_learns_both_ways(key):
+    head = HEADS["tied_adaptive"]
+    params, y, token = draw(head, key)
+    words = jax.random.randint(key, token.shape, 0, V)
+
+    def total(use, params, y):
+        own = use(params)
+        losses = HEADS["adaptive"].loss(SimpleNamespace(head=own), y, token, key)
+        return losses.mean() + jnp.sum(y * vectors(own)[words])
+
+    def vectors(own):  # all V of them, by their definition
+        rare = [tail.w @ tail.project.T for tail in own.tails]
+        return jnp.concatenate([own.w[: CUTS[0]], *rare])
+
+    def untied(params):
+        return params["embed"]._replace(w=jnp.concatenate([params["embed"].w, params["head"]]))
+
+    def tied(params, y):
+        losses = head.loss(SimpleNamespace(**params), y, token, key)
+        return losses.mean() + jnp.sum(y * head.embedding.lookup(params["embed"], words))
+
+    both = [
+        jax.value_and_grad(f, argnums=(0, 1))(vars(params), y)
+        for f in (tied, partial(total, untied))
+    ]
+    chex.assert_trees_all_close(*both, rtol=1e-12, atol=1e-15)
+    assert jnp.isnan(head.embedding.lookup(params.embed, jnp.array([-1, V]))).all()
+
+
+@pytest.mark.parametrize("target", ["any", 0, *CUTS], ids=str)
+def test_the_adaptive_softmax_is_torchs(target, key):
+    """With targets everywhere, or all of them in the first softmax, or in one cluster."""
     torch = pytest.importorskip("torch")
     n = 64
     head = heads.adaptive(n, V, cutoffs=CUTS, div_value=2)
     params = SimpleNamespace(head=head.init(key))
-    y, token = jax.random.normal(key, (13, n)), jnp.arange(13) * 2
+    y = jax.random.normal(key, (13, n))
+    token = jnp.arange(13) * 2 if target == "any" else target + jnp.arange(13) % 5
     theirs = torch.nn.AdaptiveLogSoftmaxWithLoss(
         n, V, list(CUTS), div_value=2.0, dtype=torch.float64
     )
@@ -266,22 +301,27 @@ def test_the_adaptive_softmax_is_torchs(key):
     out.loss.backward()
     mean = lambda p, y: head.loss(SimpleNamespace(head=p), y, token, key).mean()
     loss, (of_params, of_y) = jax.value_and_grad(mean, argnums=(0, 1))(params.head, y)
-    np.testing.assert_allclose(
-        head.log_probs(params, y), theirs.log_prob(there).detach(), rtol=1e-10
-    )
-    np.testing.assert_allclose(head.log_prob(params, y, token), out.output.detach(), rtol=1e-10)
+    close = partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-14)
+    close(head.log_probs(params, y), theirs.log_prob(there).detach())
+    close(head.log_prob(params, y, token), out.output.detach())
     assert loss == pytest.approx(out.loss.item(), rel=1e-12)
-    np.testing.assert_allclose(of_y, there.grad, rtol=1e-8, atol=1e-14)
-    np.testing.assert_allclose(of_params.w, theirs.head.weight.grad, rtol=1e-8, atol=1e-14)
-    np.testing.assert_allclose(
-        of_params.tails[1].w, theirs.tail[1][1].weight.grad, rtol=1e-8, atol=1e-14
-    )
+    close(of_y, there.grad)
+    close(of_params.w, theirs.head.weight.grad)
+    for (project, w), tail in zip(of_params.tails, theirs.tail, strict=True):
+        for ours, layer in ((project.T, tail[0]), (w, tail[1])):
+            gradient = layer.weight.grad  # None where no target is in the cluster
+            close(ours, np.zeros(ours.shape) if gradient is None else gradient)
 
 
 def test_the_sampled_loss_on_the_whole_vocabulary_is_the_cross_entropy(key):
     params, y, token = draw(HEADS["softmax"], key)
     drawn = jax.random.permutation(key, V)
-    found = lambda p: heads.sampled_loss(*p, y, token, drawn, UNIFORM.log_prob).sum()
+
+    def found(p):
+        z = y @ p.w.T + p.b
+        own = jnp.take_along_axis(z, token[..., None], -1)[..., 0]
+        return heads.sampled_loss(own, z[..., drawn], token, drawn, UNIFORM.log_prob).sum()
+
     expected = lambda p: -plain(*p, y, token).sum()
     chex.assert_trees_all_close(
         *(jax.value_and_grad(f)(params.head) for f in (found, expected)), rtol=1e-12
@@ -315,6 +355,10 @@ def test_the_sampled_loss_tends_to_the_cross_entropy(power, key):
         (
             lambda: heads.adaptive(4, 9, cutoffs=(3,), div_value=0),
             "div_value must be at least 1, got 0",
+        ),
+        (
+            lambda: heads.tied_adaptive(4, 9, cutoffs=(3, 9)),
+            "tied_adaptive: cutoffs must rise",
         ),
         (lambda: heads.sampled(4, 9, samples=0), "samples: must be at least 1, got 0"),
     ],

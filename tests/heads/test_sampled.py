@@ -22,12 +22,12 @@ def problem(key):
 
 
 def gradient_of_scores(loss, problem, drawn, log_q):
-    """dL/dz `[B, V]`: with unit vectors for features the weights are the scores."""
+    """dL/dz `[B, V]`."""
     w, b, y, token = problem
     scores = y @ w.T + b
 
     def each(z, token):
-        return loss(z[:, None], jnp.zeros(V), jnp.ones(1), token, drawn, log_q)
+        return loss(z[token], z[drawn], token, drawn, log_q)
 
     return jax.vmap(jax.grad(each))(scores, token), scores
 
@@ -54,11 +54,11 @@ def test_the_gradient_of_blackout_is_its_closed_form(problem, key):
 
 
 def test_blackout_is_finite_where_a_negative_has_all_the_probability():
-    w = jnp.array([[0.0], [200.0], [0.0]])
-    arguments = jnp.zeros(3), jnp.ones(1), jnp.int32(0), jnp.array([1, 0, 2])
+    z, drawn = jnp.array([0.0, 200.0, 0.0]), jnp.array([1, 0, 2])
+    arguments = jnp.int32(0), drawn, heads.zipf(3).log_prob
     for dtype in (jnp.float32, jnp.float64):
-        loss = lambda w: heads.blackout_loss(w, *arguments, heads.zipf(3).log_prob)
-        chex.assert_tree_all_finite(jax.value_and_grad(loss)(w.astype(dtype)))
+        loss = lambda z: heads.blackout_loss(z[0], z[drawn], *arguments)
+        chex.assert_tree_all_finite(jax.value_and_grad(loss)(z.astype(dtype)))
 
 
 def test_the_gradient_of_nce_is_its_closed_form(problem, key):

@@ -45,7 +45,7 @@ def test_a_closed_vocabulary_keeps_its_probabilities(tmp_path):
     vocab = Vocabulary(("the", "<eos>", "cat", "<unk>", "sat"))
     ids = vocab.encode("the cat sat\nthe dog sat\nthe cat")
     counts = ng.count(ids, 3, size=5, eos=vocab.eos)
-    estimate = ng.modified_kneser_ney(counts, fallback=(0.5, 1, 1.5))
+    estimate = ng.modified_kneser_ney(counts, fallback=ng.FALLBACK)
     write_arpa(tmp_path / "x.arpa", estimate, vocab)
     read, words = read_arpa(tmp_path / "x.arpa")
     assert words == vocab
@@ -246,7 +246,7 @@ def test_a_probability_of_0_is_read_and_written(tmp_path):
 def test_srilm_style_unigrams_give_the_unknown_word_nothing(tmp_path):
     ids, vocab = ng.read_text(["c c a a c"])
     counts = ng.count(ids, 2, size=len(vocab), eos=vocab.eos)
-    options = {"fallback": (0.5, 1, 1.5), "interpolate_unigrams": False}
+    options = {"fallback": ng.FALLBACK, "interpolate_unigrams": False}
     write_arpa(tmp_path / "x.arpa", ng.modified_kneser_ney(counts, **options), vocab)
     assert read_arpa(tmp_path / "x.arpa")[1] == vocab
 

@@ -10,7 +10,7 @@ import pytest
 from small_model import LM, TIED, N, V
 
 from lmjax import cells, decoding, heads, metrics, models
-from lmjax.models import Dropout
+from lmjax.models import Dropout, Penalties
 
 
 def test_looking_words_up_is_indexing_and_minus_one_is_no_word(key):
@@ -48,7 +48,12 @@ def test_the_gradient_of_the_embedding_is_not_held_through_the_step(key):
     assert memory(lm) < held - 0.9 * vocab * n * lm.init(key).embed.itemsize
 
 
-@pytest.mark.parametrize("lm", [LM, TIED], ids=["full", "tied"])
+SHORT = models.recurrent(
+    cells.gru(N, N), vocab_size=V, head=heads.tied_adaptive(N, V, cutoffs=(3, 7))
+)
+
+
+@pytest.mark.parametrize("lm", [LM, TIED, SHORT], ids=["full", "tied", "tied adaptive"])
 def test_loss_without_dropout_is_minus_log_prob(lm, key):
     params, tokens = lm.init(key), jnp.array([[3, 1], [4, 1], [5, 9]])
     state = lm.cell.initial_state(params.cell, (2,))
@@ -82,18 +87,6 @@ def test_parameters_in_half_precision(make, key):
     assert error(final, exact_final) < 1e-2 and error(gradient, exact_gradient) < 2e-2
 
 
-def test_dropout_is_locked_and_keeps_the_mean(key):
-    x = jnp.ones((5, 3, 4000))
-    dropped = models.language_model._locked(key, 0.25, x)
-    assert np.array_equal(dropped[0], dropped[4]) and not np.array_equal(
-        dropped[:, 0], dropped[:, 1]
-    )
-    assert set(np.unique(dropped)) == {0, 1 / 0.75} and abs(dropped.mean() - 1) < 0.02
-    weights = {"w_h": x, "b": x}
-    assert (models.language_model._drop_recurrent(key, 0.5, weights)["b"] == 1).all()
-    assert abs(models.language_model._drop_recurrent(key, 0.5, weights)["w_h"].mean() - 1) < 0.02
-
-
 LEAKY = cells.Cell(
     init=lambda key: {"w_h": jnp.eye(8)},
     initial_state=lambda params, batch_shape=(): jnp.zeros((*batch_shape, 8)),
@@ -111,19 +104,6 @@ def test_parameters_of_another_model_are_refused_before_anything_is_computed(key
             ask()
 
 
-@pytest.mark.parametrize("rates", [Dropout(input=0.5), Dropout(output=0.5), Dropout(recurrent=0.5)])
-def test_each_dropout_acts_in_training_alone(rates, key):
-    lm = models.recurrent(cells.lstm(N, N), vocab_size=V, dropout=rates)
-    params, tokens = LM.init(key), jnp.arange(8)[:, None]
-    state = lm.cell.initial_state(params.cell, (1,))
-    losses = [
-        models.loss(lm, params, state, tokens, tokens, jax.random.key(seed))[1] for seed in (0, 1)
-    ]
-    assert not np.allclose(*losses)
-    plain = models.log_prob(LM, params, state, tokens, tokens)[1]
-    assert np.array_equal(models.log_prob(lm, params, state, tokens, tokens)[1], plain)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -133,7 +113,17 @@ def test_each_dropout_acts_in_training_alone(rates, key):
         ),
         (
             lambda: models.recurrent(cells.rnn(2, 2), vocab_size=3, dropout=Dropout(output=1.0)),
-            "dropout.output",
+            r"dropout.output must be in \[0, 1\), got 1.0",
+        ),
+        (
+            lambda: models.recurrent(cells.rnn(2, 2), vocab_size=3, dropout=Dropout(between=0.1)),
+            "dropout.between must be 0 where the cell is no stack of layers, got 0.1",
+        ),
+        (
+            lambda: models.recurrent(
+                cells.rnn(2, 2), vocab_size=3, penalties=Penalties(temporal=jnp.inf)
+            ),
+            "penalties.temporal must be at least 0 and finite, got inf",
         ),
         (
             lambda: models.recurrent(cells.lstm(8, 16), vocab_size=10, embedding_size=4),
@@ -142,6 +132,12 @@ def test_each_dropout_acts_in_training_alone(rates, key):
         (
             lambda: models.recurrent(cells.lstm(8, 16), vocab_size=10),
             r"cell does not take the embedding's vectors of 16: .*\(16,\) and \(8,\)",
+        ),
+        (
+            lambda: models.recurrent(
+                cells.rnn(4, 4), vocab_size=9, embedding_size=5, head=heads.tied_adaptive(4, 9)
+            ),
+            "embedding_size: the head has an embedding of its own, of 4 as the features, got 5",
         ),
         (
             lambda: models.recurrent(LEAKY, vocab_size=10, embedding_size=3),

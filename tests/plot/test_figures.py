@@ -27,6 +27,7 @@ LAGS = -np.arange(50.0)
         lambda ax: plot.gate_scatter(
             {"i": ([0.5, 0.1], [0.2, 0.3]), "f": ([0, 0.1], [1, 0.9])}, ax=ax
         ),
+        lambda ax: plot.position_weights(np.cos(LAGS[:48]).reshape(4, 3, 4), ax=ax),
         lambda ax: plot.error_surface(
             LAGS, LAGS, np.add.outer(LAGS, LAGS), {"sgd": [(0, 0), (-9, 80)]}, ax=ax
         ),
@@ -131,3 +132,15 @@ def test_the_truncation_curve_starts_at_zero_bias():
     ax = plot.truncation_curve({"rnn": ([1, 8, 64], [1.2, 0.4, 0.1])})
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [(1, 1.2), (8, 0.4), (64, 0.1)])
     assert ax.get_ylim()[0] == 0
+
+
+def test_positions_stand_side_by_side_in_one_scale_with_their_norms():
+    blocks = np.arange(24.0).reshape(2, 3, 4) - 12
+    ax = plot.position_weights(blocks)
+    for image, block in zip(ax.images, blocks, strict=True):
+        np.testing.assert_array_equal(image.get_array(), block.T)
+    assert ax.images[0].get_clim() == ax.images[1].get_clim()
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["$x_{t-1}$", "$x_t$"]
+    norms = [f"{np.linalg.norm(block):.3g}" for block in blocks]
+    assert [text.get_text().split()[-1] for text in ax.texts] == norms
+    assert plot.position_weights(np.zeros((1, 2, 2))).images[0].get_clim() == (-1, 1)

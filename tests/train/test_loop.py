@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toy import LM, SEGMENTED, SHORT, SMALL, VOCAB, fit
+from toy import LM, SEGMENTED, SHORT, SMALL, VOCAB, fit, scripted, stopped
 
 from lmjax import cells, heads, metrics, models, train
 from lmjax.analysis import recurrent_spectrum, state_gradients
@@ -94,17 +94,7 @@ def test_training_in_half_precision_keeps_single_precision_parameters(corpus, he
 @pytest.mark.parametrize("stop_at", [7, 30, 45])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(corpus, tmp_path, monkeypatch, stop_at):
     whole = fit(corpus)
-    step, calls = loop.step, iter(range(1000))
-
-    def stopping(*args, **kwargs):
-        if next(calls) == stop_at:
-            raise KeyboardInterrupt
-        return step(*args, **kwargs)
-
-    monkeypatch.setattr(loop, "step", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        fit(corpus, out=tmp_path)
-    monkeypatch.setattr(loop, "step", step)
+    stopped(monkeypatch, stop_at, lambda: fit(corpus, out=tmp_path))
     resumed = fit(corpus, out=tmp_path, resume=True)
     chex.assert_trees_all_equal(resumed, whole)
     assert train.load_history(tmp_path) == whole.history
@@ -162,12 +152,6 @@ def test_a_cell_of_three_lines_trains_and_is_diagnosed(corpus, key):
 def test_errors_name_the_argument(corpus, call, message):
     with pytest.raises(ValueError, match=message):
         call(corpus)
-
-
-def scripted(monkeypatch, *values):
-    """Let the validations of a training be these."""
-    values = iter(values)
-    monkeypatch.setattr(loop, "_validate", lambda *_: next(values))
 
 
 def test_a_validation_that_is_not_finite_is_never_the_best_and_spoils_no_later_one(

@@ -14,7 +14,7 @@ SAMPLED = models.recurrent(
     cells.gru(8, 8),
     vocab_size=200,
     head=heads.sampled(8, 200, samples=9),
-    dropout=models.Dropout(input=0.2, recurrent=0.5),
+    dropout=models.Dropout(input=0.2, recurrent=0.5, embedding=0.3),
 )
 TIED = models.recurrent(
     cells.gru(8, 8),
@@ -57,6 +57,14 @@ def test_a_step_of_sgd_on_the_rows_of_the_batch_is_that_on_all(lm, key):
     rows = lambda params: params.embed if lm is TIED else params.head.w
     moved = (rows(sparse[0].params) != rows(before.params)).any(-1)
     assert sparse[1].norm > 0.1 and 10 < moved.sum() < (50 if lm is TIED else 30)
+
+
+def test_adagrad_on_the_rows_of_the_batch_is_that_on_all(key):
+    """A row without a gradient neither moves nor adds to its sum of squares, which begins at 1."""
+    _, dense, sparse = dense_and_sparse(SAMPLED, train.optimizer("adagrad", 0.2), key, 3)
+    chex.assert_trees_all_close(sparse, dense, rtol=1e-9, atol=1e-12)
+    squares = optax.tree.get(sparse[0].opt, "sum_of_squares").embed
+    assert (squares == 1).all(-1).sum() > 150 and (squares > 1).all(-1).any()
 
 
 def test_adam_leaves_the_rows_that_a_batch_lacks(key):

@@ -33,6 +33,27 @@ def test_one_step_is_sgd_on_the_clipped_mean_loss(corpus, key):
     )
 
 
+def test_adagrad_divides_by_the_root_of_all_squares_and_one(corpus, key):
+    transform = train.optimizer("adagrad", 0.2, max_norm=9.0)
+    state = train.init_state(LM, transform, key, 5)
+    params, carry = jax.tree.map(jnp.copy, (state.params, state.carry))
+    squares = jax.tree.map(jnp.ones_like, params)
+
+    def mean_loss(params, carry, batch):
+        carry, logp = models.log_prob(LM, params, carry, batch.inputs, batch.targets)
+        return -logp.mean(), carry
+
+    batches = data.contiguous(corpus.train, batch_size=5, seq_len=10, start=VOCAB.eos)
+    for batch, _ in zip(batches, range(3), strict=False):
+        state, _ = train.step(LM, transform, state, batch)
+        gradient, carry = jax.grad(mean_loss, has_aux=True)(params, carry, batch)
+        squares = jax.tree.map(lambda s, g: s + g**2, squares, gradient)
+        params = jax.tree.map(
+            lambda p, g, s: p - 0.2 * g / jnp.sqrt(s + 1e-7), params, gradient, squares
+        )
+    chex.assert_trees_all_close(state.params, params, rtol=1e-8)
+
+
 @pytest.mark.parametrize(
     "transform",
     [
@@ -61,6 +82,16 @@ def test_value_is_the_loss_of_the_batch_and_value_fn_the_loss_of_parameters(corp
     batch = next(data.contiguous(corpus.train, batch_size=5, seq_len=10, start=VOCAB.eos))
     new, metrics = train.step(LM, asks, train.init_state(LM, asks, key, 5), batch)
     np.testing.assert_allclose(new.opt, (metrics.loss, metrics.loss, metrics.norm), rtol=1e-12)
+
+
+def test_what_is_reported_of_a_penalised_step_is_the_likelihood(corpus, key):
+    batch = next(data.contiguous(corpus.train, batch_size=5, seq_len=10, start=VOCAB.eos))
+    penalised = LM._replace(penalties=models.Penalties(activation=2.0, temporal=1.0))
+    (plain, told), (state, metrics) = (
+        train.step(lm, SHORT, train.init_state(lm, SHORT, key, 5), batch) for lm in (LM, penalised)
+    )
+    assert metrics.loss == told.loss and metrics.norm != told.norm
+    assert (state.params.cell.w_h != plain.params.cell.w_h).any()
 
 
 def test_a_reset_sequence_begins_anew(corpus, key):
@@ -111,6 +142,7 @@ def test_segments_take_less_memory(noise):
         (lambda: train.optimizer(learning_rate=jnp.nan), "learning_rate: .* number, got nan"),
         (lambda: train.optimizer(max_norm=np.float32(-1)), "max_norm must be positive, got -1"),
         (lambda: train.optimizer(steps=2.5), "steps: must be a whole number, got 2.5"),
+        (lambda: train.optimizer(plateau=1.5), r"plateau: must be in \(0, 1\), got 1.5"),
     ],
 )
 def test_errors_name_the_argument(call, message):

@@ -11,9 +11,10 @@ from lmjax.models.ngram.counts import Counts
 from lmjax.models.ngram.model import Estimate, listed
 from lmjax.models.ngram.smoothing import NoDiscounts
 
-__all__ = ["discounts", "kept_words", "kneser_ney", "modified_kneser_ney"]
+__all__ = ["FALLBACK", "discounts", "kept_words", "kneser_ney", "modified_kneser_ney"]
 
 f32 = np.float32
+FALLBACK = (0.5, 1.0, 1.5)  # D_1, D_2, D_3+ of `lmplz --discount_fallback`
 
 
 def kneser_ney(
@@ -79,8 +80,8 @@ def modified_kneser_ney(
         counts: the n-grams of a text.
         prune: n-grams of length k seen no more often than `prune[k - 1]` are dropped; the last
             threshold holds for all longer ones.
-        fallback: D_1, D_2, D_3+ for a length on which the text allows no estimate; lmplz takes 0.5,
-            1 and 1.5.
+        fallback: D_1, D_2, D_3+ for a length on which the text allows no estimate; lmplz takes
+            `FALLBACK`, 0.5, 1 and 1.5.
         words: bool `[V]`, words to keep; n-grams with others are dropped (see `kept_words`).
         vocab_pad: the uniform distribution is over this many words if there are fewer.
         interpolate_unigrams: if false, words never seen share what the unigrams' discounts free.

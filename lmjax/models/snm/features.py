@@ -97,11 +97,16 @@ def count(ids, types: Types, *, vocab_size: int) -> Counts:
     ([0, 1], [1, 2, 0], [-1, 0, 1, 0])
 
     Raises:
-        ValueError: the text holds less than two tokens, or one that is not in the vocabulary.
+        ValueError: the text is too short for a type of features, or holds a token that is not in
+            the vocabulary.
     """
     ids = check(ids, 1, size=vocab_size, eos=0).astype(np.int64)
-    if len(ids) < 2:
-        raise ValueError(f"ids: at least 2 tokens are needed, got {len(ids)}")
+    needed = 1 + max((offset for offsets in types for offset in offsets), default=1)
+    if len(ids) < needed:
+        raise ValueError(
+            f"ids: at least {needed} tokens are needed for features of the word {needed - 1} "
+            f"before, got {len(ids)}"
+        )
     tables: list[Table] = []
     rows = np.zeros((len(types), len(ids)), np.int64)
     for t, offsets in enumerate(types):

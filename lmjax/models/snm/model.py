@@ -50,7 +50,7 @@ def fit(ids, key, *, vocab_size: int, types: Types | None = None, **training) ->
         **training: see `train`.
 
     Raises:
-        ValueError: the text holds less than two tokens, or one that is not in the vocabulary.
+        ValueError: as for `count`.
 
     References: Shazeer, Pelemans and Chelba (2014); Chelba and Pereira (2016) for the multinomial
     loss.

@@ -8,7 +8,6 @@ from lmjax.data import read_lines
 from lmjax.models import ngram as ng
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-FALLBACK = (0.5, 1.0, 1.5)
 TEXTS = {name: ng.read_text(read_lines(GOLDEN / f"{name}.txt")) for name in ("story", "tiny")}
 
 

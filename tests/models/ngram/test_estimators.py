@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from story import FALLBACK, TEXTS, count, histories
+from story import TEXTS, count, histories
 
 from lmjax.models import ngram as ng
 
@@ -32,7 +32,7 @@ def test_probabilities_sum_to_one(name):
 WITH_FALLBACK = {
     "katz": lambda counts: ng.katz(counts, fallback=True),
     "kneser_ney": lambda counts: ng.kneser_ney(counts, fallback=0.75),
-    "modified_kneser_ney": lambda counts: ng.modified_kneser_ney(counts, fallback=FALLBACK),
+    "modified_kneser_ney": lambda counts: ng.modified_kneser_ney(counts, fallback=ng.FALLBACK),
 }
 
 
@@ -84,7 +84,7 @@ def test_edges_are_right_or_refused():
     assert np.exp(ng.log_prob(ng.index(ng.mle(one)), np.array([0, 0]))).tolist() == [1, 1]
     long = ng.count([1, 2, 0], 9, size=3, eos=0)
     assert [len(grams.word) for grams in long.grams] == [4, 3, 2, 1, 0, 0, 0, 0, 0]
-    model = ng.index(ng.modified_kneser_ney(long, fallback=FALLBACK))
+    model = ng.index(ng.modified_kneser_ney(long, fallback=ng.FALLBACK))
     np.testing.assert_allclose(
         np.exp(ng.log_probs(model, np.zeros(8, np.int32))).sum(), 1, atol=1e-6
     )
@@ -103,9 +103,12 @@ def test_edges_are_right_or_refused():
         (lambda c: ng.count([[1]], 2, size=3, eos=0), "integers"),
         (ng.modified_kneser_ney, "no Kneser-Ney discounts for 1-grams"),
         (lambda c: ng.modified_kneser_ney(c, fallback=(2, 1, 1)), "fallback"),
-        (lambda c: ng.modified_kneser_ney(c, fallback=FALLBACK, prune=(1, 0)), "do not decrease"),
-        (lambda c: ng.modified_kneser_ney(c, fallback=FALLBACK, vocab_pad=-1), "vocab_pad"),
-        (lambda c: ng.modified_kneser_ney(c, fallback=FALLBACK, words=[True]), "words: bool"),
+        (
+            lambda c: ng.modified_kneser_ney(c, fallback=ng.FALLBACK, prune=(1, 0)),
+            "do not decrease",
+        ),
+        (lambda c: ng.modified_kneser_ney(c, fallback=ng.FALLBACK, vocab_pad=-1), "vocab_pad"),
+        (lambda c: ng.modified_kneser_ney(c, fallback=ng.FALLBACK, words=[True]), "words: bool"),
         (lambda c: ng.katz(c), "no Good-Turing discounts for 2-grams"),
         (lambda c: ng.katz(c, largest=0), "largest"),
         (lambda c: ng.add_delta(c, 0), "delta: above 0"),

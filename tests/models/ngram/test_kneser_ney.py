@@ -3,7 +3,7 @@
 import chex
 import numpy as np
 import pytest
-from story import FALLBACK, GOLDEN, TEXTS, brute_counts, count, histories
+from story import GOLDEN, TEXTS, brute_counts, count, histories
 
 from lmjax.interop.arpa import read_arpa
 from lmjax.models import ngram as ng
@@ -23,7 +23,7 @@ CASES = {
     "story.4.prune": {"prune": (1, 2, 2), "words": limit},
     "story.2.pad": {"vocab_pad": 500},
     "story.2.plain": {"interpolate_unigrams": False},
-    "tiny.5": {"fallback": FALLBACK},
+    "tiny.5": {"fallback": ng.FALLBACK},
 }
 
 

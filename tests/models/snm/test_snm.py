@@ -118,7 +118,12 @@ def test_the_equal_text_and_key_give_the_equal_model(key):
 
 @pytest.mark.parametrize(
     ("ids", "message"),
-    [([], "no tokens"), ([0], "at least 2 tokens"), ([0, V], "from 0 to 4"), ([-1, 0], "from 0")],
+    [
+        ([], "no tokens"),
+        ([0] * 7, "at least 8 tokens are needed for features of the word 7 before, got 7"),
+        ([0, V], "from 0 to 4"),
+        ([-1, 0], "from 0"),
+    ],
 )
 def test_texts_that_cannot_be_counted_are_refused(ids, message, key):
     with pytest.raises(ValueError, match=message):

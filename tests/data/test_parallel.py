@@ -1,0 +1,85 @@
+"""Pairs are read whole, split without a leak, and batched without loss."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmjax.data import parallel
+
+IDS = st.lists(st.integers(1, 9), max_size=30)
+
+
+@given(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=30), st.integers(1, 60))
+def test_every_pair_is_in_one_batch_and_comes_back(pairs, tokens):
+    seen = []
+    for which, batch in parallel.bucketed(pairs, tokens=tokens, end=0):
+        for column, i in enumerate(which):
+            if i < 0:
+                assert not batch.mask[:, column].any() and batch.source_mask[:, column].any()
+                continue
+            seen.append(i)
+            source = batch.source[batch.source_mask[:, column], column]
+            targets = batch.targets[batch.mask[:, column], column]
+            inputs = batch.inputs[batch.mask[:, column], column]
+            assert source.tolist() == [*pairs[i][0], 0]
+            assert targets.tolist() == [*pairs[i][1], 0] and inputs.tolist() == [0, *pairs[i][1]]
+    assert sorted(seen) == list(range(len(pairs)))
+
+
+def test_lengths_take_few_values():
+    rng = np.random.default_rng(0)
+    pairs = [([1] * n, [1] * m) for n, m in rng.integers(1, 60, (2000, 2))]
+    shapes = {
+        b.source.shape + b.targets.shape for _, b in parallel.bucketed(pairs, tokens=512, end=0)
+    }
+    assert len(shapes) <= 36
+
+
+def test_batches_come_in_the_order_asked_for():
+    pairs = [([1] * n, [1]) for n in range(20)]
+    read = lambda **how: [
+        which.tolist() for which, _ in parallel.bucketed(pairs, tokens=8, end=0, **how)
+    ]
+    assert read(order=lambda numbers: numbers[::-1]) == read()[::-1]
+
+
+def test_a_sentence_is_in_one_split_with_all_its_translations():
+    pairs = [(f"s{i % 300}", f"t{i}") for i in range(900)]
+    splits = parallel.split_pairs(pairs)
+    sides = [{source for source, _ in part} for part in splits[:3]]
+    assert sum(map(len, sides)) == 300 and sum(map(len, splits[:3])) == 900
+    again = parallel.split_pairs([*pairs, *pairs[:50]])
+    assert again == splits  # what is there twice counts once
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("a\tb\nno tab here\n", "line 2 has no tab"),
+        ("a\t\n", "line 1 has an empty target"),
+        ("\tb\n", "line 1 has an empty source"),
+        ("\n\n", "holds none"),
+    ],
+)
+def test_what_is_no_pair_is_named_by_its_line(tmp_path, text, named):
+    (tmp_path / "pairs.tsv").write_text(text)
+    with pytest.raises(ValueError, match=named):
+        parallel.read_pairs(tmp_path / "pairs.tsv")
+
+
+def test_two_texts_line_by_line_in_any_script(tmp_path):
+    (tmp_path / "a").write_text("שלום עולם\n\nhello\n", "utf-8")
+    (tmp_path / "b").write_text("안녕\n\n\u0645\u0631\u062d\u0628\u0627\n", "utf-8")
+    assert parallel.read_pairs(tmp_path / "a", tmp_path / "b") == [
+        ("שלום עולם", "안녕"),
+        ("hello", "\u0645\u0631\u062d\u0628\u0627"),
+    ]
+    (tmp_path / "b").write_text("one\n", "utf-8")
+    with pytest.raises(ValueError, match=r"has 3 lines and .* 1; line must follow line"):
+        parallel.read_pairs(tmp_path / "a", tmp_path / "b")
+
+
+def test_too_few_pairs_are_no_three_splits():
+    with pytest.raises(ValueError, match="1 are too few"):
+        parallel.split_pairs([("a", "b")])
