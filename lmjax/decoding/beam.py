@@ -98,7 +98,7 @@ def beam_search(
     check_positive(length=length, size=size)
     batch = jax.tree.leaves(state)[0].shape[0]
     rows = jnp.arange(batch)
-    normal = lambda logp, words: logp / ((5 + words) / 6) ** alpha
+    normal = lambda logp, words: logp / ((5 + jnp.asarray(words, logp.dtype)) / 6) ** alpha
     best_first = lambda score: jnp.argsort(-score, axis=0)[:size]
 
     def widen(x):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.nn import sigmoid
 
-from lmjax import analysis, cells
+from lmjax import analysis, cells, models
 from lmjax.cells import Linear, LSTMState, initial
 from lmjax.unroll import unroll
 
