@@ -230,7 +230,7 @@ def figure(result: dict):
     for ax, (cost, xlabel) in zip(axes, costs.items(), strict=True):
         points = {row["system"]: (row[cost], row["perplexity"]) for row in result["rows"]}
         plot.systems(points, xlabel=xlabel, ax=ax)
-    axes[0].get_legend().remove()
+    axes[0].legend().remove()
     return axes[0].figure
 
 

@@ -25,6 +25,7 @@ def read_pairs(path, target=None) -> Pairs:
         target: the text of the target, as many lines.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> file = Path(tempfile.mkdtemp()) / "pairs.tsv"
     >>> _ = file.write_text("Go.\t가.\tCC-BY\n\nRun!\t뛰어!\n", encoding="utf-8")
     >>> read_pairs(file)

@@ -88,7 +88,7 @@ def bleu(
     mean = math.exp(sum(map(math.log, precisions)) / ORDER) if all(precisions) else 0.0
     ratio = length / reference_length if reference_length else math.inf
     standard = min(1.0, math.exp(1 - 1 / ratio)) if ratio else 0.0
-    several = max(map(len, references))
+    each = max(map(len, references))
     return Bleu(
         100 * standard * mean,
         100 * min(1.0, ratio) * mean,
@@ -96,9 +96,7 @@ def bleu(
         ratio,
         length,
         reference_length,
-        signature(
-            **fields, sentences=len(hypotheses), references=several, smooth="none", tok="none"
-        ),
+        signature(**fields, sentences=len(hypotheses), references=each, smooth="none", tok="none"),
     )
 
 

@@ -120,12 +120,12 @@ def translator(
         head = Given(of_attention, matrix(k_w, width, d), jnp.zeros(target_size))
         return source, Params(table(k_target, target_size), cell.init(k_cell), head)
 
-    head = _attending(attend, target_size, label_smoothing)
+    head = _attending(attend, target_size, label_smoothing, lambda key: init(key)[1].head)
     target = LanguageModel(lambda key: init(key)[1], lookup, cell, head, dropout)
     return Translator(init, encoder, attend, target)
 
 
-def _attending(attend: Attention | None, size: int, label_smoothing: float) -> Head:
+def _attending(attend: Attention | None, size: int, label_smoothing: float, init) -> Head:
     """Return the head that looks at the source, and is the full softmax with weights F."""
     full = tied(size)
 
@@ -147,7 +147,7 @@ def _attending(attend: Attention | None, size: int, label_smoothing: float) -> H
         return nll + label_smoothing * (own - (y @ mean + b))
 
     return Head(
-        init=None,  # by `translator`, with the rest
+        init=init,
         log_probs=lambda params, h: full.log_probs(*features(params, h)),
         log_prob=lambda params, h, token: full.log_prob(*features(params, h), token),
         loss=loss,
