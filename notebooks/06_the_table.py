@@ -31,9 +31,9 @@ FAST = bool(os.environ.get("LMJAX_FAST"))  # small sizes, for the tests
 # The others are networks, and differ in the layer that costs most, the output over a large
 # vocabulary. The **fixed window** of four words is the network before recurrence. **BlackOut**
 # trains an RNN to tell the next word from words drawn at random. **Maximum entropy** features add
-# the n-grams' own weights to the network's logits. The LSTM of the fifth and sixth row
-# **projects** its hidden vector to a narrow one, which the output layer reads, and draws the words
-# of its sum too. The **adaptive softmax** is exact, and cheap for rare words.
+# the n-grams' own weights to the network's logits. Two LSTMs **project** their hidden vector to a
+# narrow one, which the output layer reads, and draw the words of their sum too. The **adaptive
+# softmax** is exact, and cheap for rare words.
 
 # %%
 for system in SYSTEMS.values():
