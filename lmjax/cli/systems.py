@@ -67,11 +67,11 @@ SYSTEMS: dict[str, System] = {
         published=Published(43.7, "LSTM-2048-512, its hidden vector projected to 512", JOZEFOWICZ),
     ),
     "lstm2": System(
-        "LSTM with projection, 2 layers",
+        "LSTM, 2 layers",
         published=Published(
             30.0,
-            "LSTM-8192-1024, 2 layers, words read by a network over their characters; 30.6 with "
-            "word vectors as here",
+            "LSTM-8192-1024, 2 layers with projection, words read by a network over their "
+            "characters; 30.6 with word vectors as here",
             JOZEFOWICZ,
         ),
     ),

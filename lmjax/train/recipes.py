@@ -101,22 +101,26 @@ RECIPES: dict[str, Recipe] = {
         Training(epochs=4, clip=0.5),
     ),
     "lstm": Recipe(
-        Model(cell="lstm_projected", head="tied_sampled", drop_input=0.3, drop_output=0.3),
-        Training(epochs=12, lr=3e-3, clip=0.5),
+        Model(
+            cell="lstm_projected",
+            hidden=192,
+            head="tied_sampled",
+            drop_input=0.3,
+            drop_output=0.3,
+        ),
+        Training(epochs=9, lr=3e-3, clip=0.5),
     ),
     "lstm2": Recipe(
-        Model(
-            cell="lstm_projected", layers=2, head="tied_sampled", drop_input=0.3, drop_output=0.3
-        ),
-        Training(epochs=12, lr=3e-3, clip=0.5),
+        Model(layers=2, head="tied_sampled", drop_input=0.3, drop_output=0.3),
+        Training(epochs=10, lr=3e-3, clip=0.5),
     ),
     "adaptive_small": Recipe(
         Model(head="adaptive", drop_input=0.3, drop_output=0.3),
-        Training(epochs=8, lr=3e-3, clip=0.5),
+        Training(epochs=9, lr=3e-3, clip=0.5),
     ),
     "adaptive_large": Recipe(
-        Model(layers=2, head="adaptive", drop_input=0.3, drop_output=0.3),
-        Training(epochs=8, lr=3e-3, clip=0.5),
+        Model(layers=2, head="adaptive", drop_input=0.2, drop_output=0.2),
+        Training(epochs=6, lr=3e-3, clip=0.5),
     ),
     # rungs of experiments/ladder.py
     "lstm64": Recipe(Model(hidden=64, head="tied"), Training(epochs=1, lr=4e-3)),
