@@ -27,8 +27,8 @@ class Hypotheses(NamedTuple):
 
 @partial(jax.jit, static_argnames=("lm", "length"))
 @full_precision
-def greedy(lm: LanguageModel, params, state, *, start: int, end: int, length: int) -> jax.Array:
-    """Return the continuations that take the most probable word each time, int `[B, T]`.
+def greedy(lm: LanguageModel, params, state, *, start: int, end: int, length: int) -> Hypotheses:
+    """Return the continuations, K = 1, that take the most probable word each time.
 
     Args:
         lm: the model.
@@ -45,11 +45,14 @@ def greedy(lm: LanguageModel, params, state, *, start: int, end: int, length: in
     def take(carry, _):
         state, token, ended = carry
         state = advance(lm, params, state, token[None])
-        best = next_log_probs(lm, params, state).argmax(-1).astype(jnp.int32)
-        token = jnp.where(ended, end, best)
-        return (state, token, ended | (token == end)), token
+        logp = next_log_probs(lm, params, state)
+        token = jnp.where(ended, end, logp.argmax(-1).astype(jnp.int32))
+        own = jnp.where(ended, 0, logp.max(-1))
+        return (state, token, ended | (token == end)), (token, own)
 
-    return lax.scan(take, (state, begin, jnp.zeros(batch, bool)), length=length)[1].T
+    _, (tokens, logp) = lax.scan(take, (state, begin, jnp.zeros(batch, bool)), length=length)
+    total = logp.sum(0)[None]
+    return Hypotheses(tokens.T[None], total, total)
 
 
 class _Beams(NamedTuple):

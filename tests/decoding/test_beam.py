@@ -30,10 +30,14 @@ def every(params, state):
     """Every continuation, with its log-probability: `[2]` for each."""
     others = range(1, V)
     ended = ((*w, END) for n in range(LENGTH) for w in product(others, repeat=n))
-    for words in (*ended, *product(others, repeat=LENGTH)):
-        inputs = jnp.array([END, *words[:-1]])[:, None].repeat(2, 1)
-        targets = jnp.array(words)[:, None].repeat(2, 1)
-        yield words, models.log_prob(LM, params, state, inputs, targets)[1].sum(0)
+    words = [*ended, *product(others, repeat=LENGTH)]
+    padded = np.array([[*w, *[END] * LENGTH][:LENGTH] for w in words]).T[:, :, None]
+    targets = jnp.broadcast_to(padded, (LENGTH, len(words), 2))
+    inputs = jnp.concatenate([jnp.full_like(targets[:1], END), targets[:-1]])
+    first = jnp.broadcast_to(state, (len(words), *state.shape))
+    _, logp = models.log_prob(LM, params, first, inputs, targets)
+    own = np.arange(LENGTH)[:, None] < [len(w) for w in words]
+    return [*zip(words, np.where(own[..., None], logp, 0).sum(0), strict=True)]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
@@ -41,7 +45,7 @@ def test_a_wide_beam_misses_nothing(params, state, alpha):
     found = beam_search(
         LM, params, state, start=END, end=END, length=LENGTH, size=V ** (LENGTH - 1), alpha=alpha
     )
-    table = list(every(params, state))
+    table = every(params, state)
     normal = [((5 + len(words)) / 6) ** alpha for words, _ in table]
     for sentence in (0, 1):
         scores = np.array([logp[sentence] for _, logp in table]) / normal
@@ -55,7 +59,7 @@ def test_a_wide_beam_misses_nothing(params, state, alpha):
 
 def test_a_narrow_beam_finds_what_greedy_finds_or_better(params, state):
     how = {"start": END, "end": END, "length": LENGTH}
-    words = greedy(LM, params, state, **how)
+    words = greedy(LM, params, state, **how).tokens[0]
     best = beam_search(LM, params, state, **how, size=2, alpha=0.0)
     table = {tuple([*w, *[END] * LENGTH][:LENGTH]): logp for w, logp in every(params, state)}
     for sentence in (0, 1):
@@ -64,7 +68,7 @@ def test_a_narrow_beam_finds_what_greedy_finds_or_better(params, state):
 
 
 def test_greedy_takes_the_most_probable_word_each_time(params, state):
-    words = greedy(LM, params, state, start=END, end=END, length=LENGTH)
+    words = greedy(LM, params, state, start=END, end=END, length=LENGTH).tokens[0]
     inputs = jnp.concatenate([jnp.full((1, 2), END), words.T[:-1]])
     _, all_states = models.states(LM, params, state, inputs)
     best = LM.head.log_probs(params, LM.cell.read(params.cell, all_states)).argmax(-1)
