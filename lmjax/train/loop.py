@@ -1,40 +1,25 @@
-"""The training loop: epochs over a corpus, validation, early stopping, checkpoints."""
+"""Training of a language model on a corpus."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from lmjax.checks import check_positive
 from lmjax.data import Corpus, contiguous
-from lmjax.interrupt import Signals, held
 from lmjax.metrics import perplexity
 from lmjax.models import LanguageModel
-from lmjax.train import plateau
-from lmjax.train.average import Averaging, check_averaging
-from lmjax.train.course import Progress, begin
-from lmjax.train.history import History
-from lmjax.train.step import TrainState, init_state, optimizer, rewind, step
-from lmjax.tree import partition
+from lmjax.train.average import Averaging
+from lmjax.train.course import Progress
+from lmjax.train.job import Job, Run, run_job
+from lmjax.train.step import init_state, optimizer, rewind, step
 
-__all__ = ["Run", "fit", "steps_per_epoch"]
-
-
-class Run(NamedTuple):
-    """The result of training."""
-
-    params: Any  # those with the best validation perplexity, averaged if `fit` was told to
-    valid: float  # that perplexity
-    history: History
-    opt: Any  # last state of the transformation; of `optimizer`, `opt[0]` is the `ClipState`
+__all__ = ["fit", "steps_per_epoch"]
 
 
 def steps_per_epoch(tokens: int, batch_size: int, bptt: int) -> int:
@@ -110,53 +95,32 @@ def fit(
         FloatingPointError: the loss is no longer finite, or no validation was; `out` holds what was
             good.
     """
-    check_positive(epochs=epochs, **({} if patience is None else {"patience": patience}))
-    if average is not None:
-        check_averaging(average)
     epoch_steps = steps_per_epoch(len(corpus.train), batch_size, bptt)
-    total, eos = epochs * epoch_steps, corpus.vocab.eos
-    transform = optimizer(steps=total) if transform is None else transform
-    with held() as signals:
-        course = begin(
-            init_state(lm, transform, key, batch_size, _checked(lm, params)),
-            total,
-            report,
-            sampled=lm.head.rows is not None,
-            averaging=average,
-            minutes=minutes,
-            out=out,
-            resume=resume,
-        )
-        try:
-            course.pull()
-            for epoch in range(course.at.done, epochs):
-                signals.check()
-                if course.is_over(patience):
-                    break
-                taken = int(course.at.state.step) - epoch * epoch_steps
-                state = course.at.state if taken else rewind(lm, course.at.state, batch_size)
-                batches = contiguous(corpus.train, batch_size=batch_size, seq_len=bptt, start=eos)
-                for batch in islice(batches, taken, None):
-                    state, metrics = step(lm, transform, course.on_time(state), batch, reset=reset)
-                    course.step(state, int(batch.mask.sum()), metrics)
-                    signals.check()
-                    if course.spent >= 1:
-                        break
-                course.pull(validating=True)
-                valid = _validate(lm, course.params, corpus, batch_size, signals)
-                epoch_done = int(state.step) == (epoch + 1) * epoch_steps
-                state = _tell(transform, state, valid) if epoch_done else state
-                course.validation(state, valid, epoch_done=epoch_done)
-                course.save()
-        except (KeyboardInterrupt, SystemExit):
-            if course.is_whole():
-                course.save()
-            raise
-    if course.at.valid == math.inf:
-        raise FloatingPointError(
-            "training: no validation perplexity was finite; try a smaller learning rate"
-        )
-    return Run(course.at.best, course.at.valid, course.history, course.at.state.opt)
+    if transform is None:
+        check_positive(epochs=epochs)
+        transform = optimizer(steps=epochs * epoch_steps)
+    job = Job(
+        state=init_state(lm, transform, key, batch_size, _checked(lm, params)),
+        transform=transform,
+        epoch_steps=epoch_steps,
+        rewind=lambda state: rewind(lm, state, batch_size),
+        batches=lambda epoch: contiguous(
+            corpus.train, batch_size=batch_size, seq_len=bptt, start=corpus.vocab.eos
+        ),
+        step=lambda state, batch: step(lm, transform, state, batch, reset=reset),
+        validate=lambda params: _validate(lm, params, corpus, batch_size),
+        sampled=lm.head.rows is not None,
+    )
+    return run_job(
+        job,
+        epochs=epochs,
+        average=average,
+        patience=patience,
+        minutes=minutes,
+        report=report,
+        out=out,
+        resume=resume,
+    )
 
 
 def _checked(lm: LanguageModel, params):
@@ -174,16 +138,6 @@ def _checked(lm: LanguageModel, params):
     return jax.tree.map(lambda x, own: jnp.asarray(x, own.dtype), params, like)
 
 
-def _validate(lm, params, corpus, batch_size, signals: Signals) -> float:
-    """Return the validation perplexity; a signal is heard at once, as nothing is half done."""
-    signals.check()
-    with signals.heard(), np.errstate(over="ignore"):
-        start, ids = corpus.vocab.eos, corpus.valid
-        return perplexity(lm, params, ids, start=start, batch_size=batch_size).perplexity
-
-
-def _tell(transform, state: TrainState, valid: float) -> TrainState:
-    """Return the state in which the transformation knows of a validation."""
-    if not plateau.watches(state.opt):
-        return state
-    return state._replace(opt=plateau.tell(transform, partition(state.params)[0], state.opt, valid))
+def _validate(lm, params, corpus: Corpus, batch_size: int) -> float:
+    start, ids = corpus.vocab.eos, corpus.valid
+    return perplexity(lm, params, ids, start=start, batch_size=batch_size).perplexity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +18,16 @@ from lmjax.train import plateau
 from lmjax.train.sparse import Rows, put, take, used
 from lmjax.tree import combine, partition, where
 
-__all__ = ["Metrics", "TrainState", "init_params", "init_state", "optimizer", "rewind", "step"]
+__all__ = [
+    "Metrics",
+    "TrainState",
+    "descend",
+    "init_params",
+    "init_state",
+    "optimizer",
+    "rewind",
+    "step",
+]
 
 
 class TrainState(NamedTuple):
@@ -155,12 +165,24 @@ def step(
         final, losses = loss(lm, tables, carry, batch.inputs, batch.targets, k_loss)
         return jnp.where(batch.mask, losses, 0).sum() / batch.mask.sum(), final
 
-    (value, final), gradient = jax.value_and_grad(mean_loss, has_aux=True)(params)
-    extra = {"value": value, "grad": gradient, "value_fn": lambda params: mean_loss(params)[0]}
+    params, opt, metrics, final = descend(transform, mean_loss, params, opt)
+    params, opt = put(whole, ids, (combine(params, fixed), opt))
+    return TrainState(params, opt, final, state.key, state.step + 1), metrics
+
+
+def descend(transform: optax.GradientTransformation, loss: Callable, params, opt):
+    """Take one step of a transformation; return `(params, opt, metrics, aux)`.
+
+    Args:
+        transform: see `step`.
+        loss: floating params -> (mean loss, aux).
+        params: the parameters.
+        opt: the transformation's state.
+    """
+    (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    extra = {"value": value, "grad": gradient, "value_fn": lambda params: loss(params)[0]}
     update = optax.with_extra_args_support(transform).update
     updates, new = update(gradient, plateau.frozen(opt), params, **extra)
-    new = combine(optax.apply_updates(params, updates), fixed), plateau.keep(opt, new)
     watch = clip_by_global_norm(jnp.inf)  # the compiler finds its norm in that of a clip
     metrics = Metrics(value, watch.update(gradient, watch.init(gradient))[1].norm)
-    params, opt = put(whole, ids, new)
-    return TrainState(params, opt, final, state.key, state.step + 1), metrics
+    return optax.apply_updates(params, updates), plateau.keep(opt, new), metrics, aux
