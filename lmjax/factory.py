@@ -20,7 +20,7 @@ def factory(make: Callable[P, R]) -> Callable[P, R]:
 
     So that what it returns is a static argument of `jax.jit`, traced once. Whole numbers of any
     type become an int, others a float, a list becomes a tuple; what is of another type, or cannot
-    be hashed, is refused by name.
+    be hashed, is refused by name; its `is_no()` may name a type, and say why it is none.
 
     >>> from typing import NamedTuple
     >>> Sizes = NamedTuple("Sizes", [("cuts", tuple[int, ...])])
@@ -74,7 +74,9 @@ def _settled(name: str, value: Any, kind: Any) -> Any:
         each = get_args(kind)[0]
         return tuple(_settled(f"{name}[{i}]", v, each) for i, v in enumerate(value))
     if isinstance(kind, type) and kind is not Parameter.empty and not isinstance(value, kind):
-        raise ValueError(f"{name}: must be a {kind.__name__}, got {brief(value)}")
+        other, why = value.is_no() if hasattr(value, "is_no") else ("", "")
+        said = f"must be a {kind.__name__}, got {brief(value)}"
+        raise ValueError(f"{name}: {said}" + (f": {why}" if other == kind.__name__ else ""))
     try:
         hash(value)
     except TypeError:

@@ -20,11 +20,16 @@ class Encoder(NamedTuple):
 
     An output may depend on inputs after it: an encoder is no `Cell`, and cannot be a language
     model, which has to predict them. At padded steps, where the mask is False, outputs mean
-    nothing, and inputs have no effect on others.
+    nothing, and inputs have no effect on others. A linear layer over h_t tags each step; one over
+    the mean of h_t where the mask is True classifies the sequence.
     """
 
     init: Callable  # key -> params
     encode: Callable  # params, xs[T, B, ...], mask=None bool[T, B] -> [T, B, n]
+
+    def is_no(self) -> tuple[str, str]:
+        """Return the type that this is none of, and why."""
+        return "Cell", "it may see inputs that come later, which a language model has to predict"
 
 
 @factory
