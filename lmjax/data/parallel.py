@@ -11,9 +11,18 @@ import numpy as np
 from lmjax.checks import check_positive
 from lmjax.data.text import read_lines
 
-__all__ = ["PairBatch", "Splits", "bucketed", "read_pairs", "split_pairs"]
+__all__ = [
+    "PairBatch",
+    "Splits",
+    "batch_count",
+    "bucket_lengths",
+    "bucketed",
+    "digest",
+    "read_pairs",
+    "split_pairs",
+]
 
-Pairs = list[tuple[str, str]]
+Pairs = list[tuple[str, str]]  # source and target
 
 
 def read_pairs(path, target=None) -> Pairs:
@@ -70,7 +79,6 @@ class Splits(NamedTuple):
     train: Pairs
     valid: Pairs
     test: Pairs
-    sha256: str  # of all pairs, in their order
 
 
 def split_pairs(pairs: Pairs, held_out: float = 0.05) -> Splits:
@@ -83,21 +91,32 @@ def split_pairs(pairs: Pairs, held_out: float = 0.05) -> Splits:
         held_out: share of the validation, and as much of the test.
 
     >>> splits = split_pairs([(str(i), "x") for i in range(1000)], held_out=0.1)
-    >>> [len(part) for part in splits[:3]]
+    >>> [len(part) for part in splits]
     [788, 106, 106]
 
     Raises:
         ValueError: a split is empty.
     """
-    parts: tuple[Pairs, Pairs, Pairs] = ([], [], [])
-    digest = hashlib.sha256()
+    parts = Splits([], [], [])
     for source, target in dict.fromkeys(pairs):
-        digest.update(f"{source}\t{target}\n".encode())
         place = int.from_bytes(hashlib.sha256(source.encode()).digest()[:8]) / 2**64
-        parts[2 if place < held_out else 1 if place < 2 * held_out else 0].append((source, target))
+        part = parts.test if place < held_out else parts.valid if place < 2 * held_out else None
+        (parts.train if part is None else part).append((source, target))
     if not all(parts):
         raise ValueError(f"pairs: {len(pairs)} are too few for three splits")
-    return Splits(*parts, digest.hexdigest())
+    return parts
+
+
+def digest(pairs: Pairs) -> str:
+    """Return the sha256 of pairs, each counted once, in their order."""
+    rows = (f"{source}\t{target}\n".encode() for source, target in dict.fromkeys(pairs))
+    found = hashlib.sha256()
+    for row in rows:
+        found.update(row)
+    return found.hexdigest()
+
+
+IdPairs = Sequence[tuple[Sequence[int], Sequence[int]]]
 
 
 class PairBatch(NamedTuple):
@@ -105,61 +124,111 @@ class PairBatch(NamedTuple):
 
     source: np.ndarray  # int32 [S, B]
     source_mask: np.ndarray  # bool [S, B]
-    inputs: np.ndarray  # int32 [T, B]  the target, from the start token on
-    targets: np.ndarray  # int32 [T, B]  the target with its end
+    inputs: np.ndarray  # int32 [T, B]  the end of the target, then its words
+    targets: np.ndarray  # int32 [T, B]  its words, then the end
     mask: np.ndarray  # bool [T, B]
 
 
 def bucketed(
-    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    pairs: IdPairs,
     *,
     tokens: int,
-    end: int,
+    lengths: Sequence[int] | None = None,
     order: Callable[[np.ndarray], np.ndarray] = lambda indices: indices,
 ) -> Iterator[tuple[np.ndarray, PairBatch]]:
-    """Yield batches of pairs of like lengths, of few shapes: lengths are padded to 8, 12, 16, 24...
+    """Yield batches of pairs of like lengths, of few shapes, as each is compiled for.
 
-    Each pair is in one batch. The last batch of a shape is filled up with masked rows.
+    Source and target are padded to the first of `lengths` that holds both, else to a power of two:
+    L, and B is tokens / L. Each pair is in one batch; the last one of a length is filled up with
+    masked rows.
 
     Args:
-        pairs: ids of source and target, without an end.
+        pairs: ids of source and target, each with its end: what ends a target begins it as well.
         tokens: about how many tokens of the target a batch holds, padding included.
-        end: the id that begins and ends a target; it ends the source as well.
+        lengths: in rising order, default `bucket_lengths(pairs)`.
         order: of the batches, e.g. a random permutation of their numbers.
 
     Yields:
         `(which [B], batch)`: the numbers of the pairs, -1 where a row is filled up.
     """
+    chunks = _chunks(pairs, tokens, lengths)
+    for number in order(np.arange(len(chunks))):
+        length, which = chunks[number]
+        yield which, _batch(pairs, length, which)
+
+
+def batch_count(pairs: IdPairs, *, tokens: int) -> int:
+    """Return how many batches `bucketed` yields.
+
+    >>> batch_count([([1, 0], [2, 3, 0])] * 100, tokens=48)
+    7
+    """
+    return len(_chunks(pairs, tokens, None))
+
+
+def bucket_lengths(pairs: IdPairs, count: int = 4) -> tuple[int, ...]:
+    """Return the lengths to which pairs are padded with the least padding in all.
+
+    Args:
+        pairs: ids of source and target.
+        count: how many lengths, where the pairs have as many.
+
+    >>> bucket_lengths([([1] * n, [1]) for n in (3, 4, 4, 9, 9, 70)], count=3)
+    (4, 9, 70)
+    """
+    check_positive(count=count)
+    sizes, members = np.unique([_length(*pair) for pair in pairs], return_counts=True)
+    upto = np.cumsum(members)
+    cost, ends = sizes * upto, [np.zeros(len(sizes), int)]  # of the sizes up to each, in one bucket
+    for _ in range(min(count, len(sizes)) - 1):
+        # [i, j]: the last bucket holds the sizes behind i, up to j
+        split = cost[:, None] + sizes * np.maximum(upto - upto[:, None], 0)
+        ends.append(split.argmin(0))
+        cost = split.min(0)
+    lengths, j = [], len(sizes) - 1
+    for end in reversed(ends):
+        lengths.append(int(sizes[j]))
+        j = end[j]
+    return tuple(sorted(set(lengths)))
+
+
+def _chunks(
+    pairs: IdPairs, tokens: int, lengths: Sequence[int] | None
+) -> list[tuple[int, np.ndarray]]:
+    """Return the length of each batch and the numbers of its pairs."""
     check_positive(tokens=tokens)
-    shapes: dict[tuple[int, int], list[int]] = {}
-    for i, (source, target) in enumerate(pairs):
-        shape = _padded_length(len(source) + 1), _padded_length(len(target) + 1)
-        shapes.setdefault(shape, []).append(i)
+    lengths = bucket_lengths(pairs) if lengths is None else lengths
+    members: dict[int, list[int]] = {}
+    for i, pair in enumerate(pairs):
+        n = _length(*pair)
+        length = next((size for size in lengths if size >= n), 1 << (n - 1).bit_length())
+        members.setdefault(length, []).append(i)
     chunks = []
-    for shape, which in sorted(shapes.items()):
-        size = max(tokens // shape[1], 1)
+    for length, which in sorted(members.items()):
+        size = max(tokens // length, 1)
         for k in range(0, len(which), size):
             filled = which[k : k + size] + [-1] * (size - len(which[k : k + size]))
-            chunks.append((shape, np.array(filled)))
-    for number in order(np.arange(len(chunks))):
-        shape, which = chunks[number]
-        yield which, _batch(pairs, shape, which, end)
+            chunks.append((length, np.array(filled)))
+    return chunks
 
 
-def _padded_length(n: int) -> int:
-    return next(size for k in range(3, 60) for size in (2**k, 3 * 2 ** (k - 1)) if n <= size)
+def _length(source, target) -> int:
+    return max(len(source), len(target))
 
 
-def _batch(pairs, shape: tuple[int, int], which: np.ndarray, end: int) -> PairBatch:
+def _batch(pairs: IdPairs, length: int, which: np.ndarray) -> PairBatch:
     """Return the pairs as arrays; a row that is filled up has one word of source and no target."""
-    source, targets = (np.full((length, len(which)), end, np.int32) for length in shape)
+    shape = length, len(which)
+    source, inputs, targets = (np.zeros(shape, np.int32) for _ in range(3))
     lengths = np.zeros((2, len(which)), int)
+    lengths[0] = 1
     for column, i in enumerate(which):
-        x, y = pairs[i] if i >= 0 else ((), ())
-        source[: len(x), column], targets[: len(y), column] = x, y
-        lengths[:, column] = len(x) + 1, (len(y) + 1) * (i >= 0)
-    inputs = np.concatenate([np.full((1, len(which)), end, np.int32), targets[:-1]])
-    mask_of = lambda length, n: np.arange(length)[:, None] < n
-    return PairBatch(
-        source, mask_of(shape[0], lengths[0]), inputs, targets, mask_of(shape[1], lengths[1])
-    )
+        if i < 0:
+            continue
+        x, y = pairs[i]
+        source[: len(x), column] = x
+        inputs[: len(y), column] = y[-1], *y[:-1]
+        targets[: len(y), column] = y
+        lengths[:, column] = len(x), len(y)
+    source_mask, mask = np.arange(length)[:, None] < lengths[:, None]
+    return PairBatch(source, source_mask, inputs, targets, mask)

@@ -1,6 +1,7 @@
 """Pairs are read whole, split without a leak, and batched without loss."""
 
-import numpy as np
+from itertools import combinations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,10 +11,15 @@ from lmjax.data import parallel
 IDS = st.lists(st.integers(1, 9), max_size=30)
 
 
-@given(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=30), st.integers(1, 60))
-def test_every_pair_is_in_one_batch_and_comes_back(pairs, tokens):
+@given(
+    st.lists(st.tuples(IDS, IDS), min_size=1, max_size=30),
+    st.integers(1, 60),
+    st.sampled_from([None, (4, 9), (64,)]),
+)
+def test_every_pair_is_in_one_batch_and_comes_back(words, tokens, lengths):
+    pairs = [([*x, 0], [*y, 10]) for x, y in words]
     seen = []
-    for which, batch in parallel.bucketed(pairs, tokens=tokens, end=0):
+    for which, batch in parallel.bucketed(pairs, tokens=tokens, lengths=lengths):
         for column, i in enumerate(which):
             if i < 0:
                 assert not batch.mask[:, column].any() and batch.source_mask[:, column].any()
@@ -22,35 +28,41 @@ def test_every_pair_is_in_one_batch_and_comes_back(pairs, tokens):
             source = batch.source[batch.source_mask[:, column], column]
             targets = batch.targets[batch.mask[:, column], column]
             inputs = batch.inputs[batch.mask[:, column], column]
-            assert source.tolist() == [*pairs[i][0], 0]
-            assert targets.tolist() == [*pairs[i][1], 0] and inputs.tolist() == [0, *pairs[i][1]]
+            assert source.tolist() == pairs[i][0] and targets.tolist() == pairs[i][1]
+            assert inputs.tolist() == [10, *words[i][1]]
     assert sorted(seen) == list(range(len(pairs)))
 
 
-def test_lengths_take_few_values():
-    rng = np.random.default_rng(0)
-    pairs = [([1] * n, [1] * m) for n, m in rng.integers(1, 60, (2000, 2))]
-    shapes = {
-        b.source.shape + b.targets.shape for _, b in parallel.bucketed(pairs, tokens=512, end=0)
-    }
-    assert len(shapes) <= 49
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=20), st.integers(1, 4))
+def test_no_other_lengths_take_less_padding(sizes, count):
+    pairs = [([1] * n, [1]) for n in sizes]
+    found = parallel.bucket_lengths(pairs, count)
+    cost = lambda lengths: sum(min(k for k in lengths if k >= n) for n in sizes)
+    every = combinations(sorted(set(sizes)), len(found))
+    assert len(found) == min(count, len(set(sizes)))
+    assert cost(found) == min(cost(lengths) for lengths in every if lengths[-1] == max(sizes))
+
+
+def test_a_sentence_longer_than_all_lengths_has_a_power_of_two():
+    pairs = [([1] * 5000, [1]), ([1], [1])]
+    shapes = [b.source.shape for _, b in parallel.bucketed(pairs, tokens=60, lengths=(6,))]
+    assert shapes == [(6, 10), (8192, 1)]
 
 
 def test_batches_come_in_the_order_asked_for():
-    pairs = [([1] * n, [1]) for n in range(20)]
-    read = lambda **how: [
-        which.tolist() for which, _ in parallel.bucketed(pairs, tokens=8, end=0, **how)
-    ]
+    pairs = [([1] * n, [1]) for n in range(1, 21)]
+    read = lambda **how: [which.tolist() for which, _ in parallel.bucketed(pairs, tokens=8, **how)]
     assert read(order=lambda numbers: numbers[::-1]) == read()[::-1]
 
 
 def test_a_sentence_is_in_one_split_with_all_its_translations():
     pairs = [(f"s{i % 300}", f"t{i}") for i in range(900)]
     splits = parallel.split_pairs(pairs)
-    sides = [{source for source, _ in part} for part in splits[:3]]
-    assert sum(map(len, sides)) == 300 and sum(map(len, splits[:3])) == 900
-    again = parallel.split_pairs([*pairs, *pairs[:50]])
-    assert again == splits  # what is there twice counts once
+    sides = [{source for source, _ in part} for part in splits]
+    assert sum(map(len, sides)) == 300 and sum(map(len, splits)) == 900
+    twice = [*pairs, *pairs[:50]]  # what is there twice counts once
+    assert parallel.split_pairs(twice) == splits
+    assert parallel.digest(twice) == parallel.digest(pairs) != parallel.digest(pairs[1:])
 
 
 @pytest.mark.parametrize(
