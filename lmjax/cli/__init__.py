@@ -1,4 +1,4 @@
-"""The command `lmjax`: train, eval, generate, complete, diagnose, mix, table, demo, ngram.
+"""The command `lmjax`: models of language trained, measured, looked into; n-grams; translators.
 
 Progress goes to stderr, results to stdout; with `--json` stdout is exactly one JSON object.
 """
@@ -44,12 +44,23 @@ def main() -> None:
 def _run(began: float) -> None:
     import tyro
 
-    from lmjax.cli import demo, mixing, ngram, recurrent, table, terminal, training
+    from lmjax.cli import (
+        demo,
+        mixing,
+        ngram,
+        recurrent,
+        table,
+        terminal,
+        training,
+        translating,
+    )
 
     terminal.start_clock(began)
-    app, ngrams = tyro.extras.SubcommandApp(), tyro.extras.SubcommandApp()
+    app, ngrams, translation = (tyro.extras.SubcommandApp() for _ in range(3))
     for name, command in ngram.COMMANDS.items():
         ngrams.command(name=name)(command)
+    for name, command in translating.COMMANDS.items():
+        translation.command(name=name)(command)
     train = {"train": training.with_recipe(sys.argv[1:])}
     rest = recurrent.COMMANDS | mixing.COMMANDS | table.COMMANDS | demo.COMMANDS
     for name, command in (train | rest).items():
@@ -57,6 +68,7 @@ def _run(began: float) -> None:
     app.command(
         ngrams, name="ngram", help="N-gram models: fit, eval, generate, complete, report, arpa."
     )
+    app.command(translation, name="translate", help="Translators: train, eval, run.")
     description = "Recurrent language models in JAX whose gradients can be seen."
     app.cli(prog="lmjax", description=description, config=(tyro.conf.FlagCreatePairsOff,))
 

@@ -152,8 +152,8 @@ def progress(name: str):
 
 
 @contextmanager
-def counting(what: str):
-    """Yield a `report` of tokens `(done, total)`: a bar on a terminal, else a line now and then."""
+def counting(what: str, unit: str = "tokens"):
+    """Yield a `report` of `(done, total)`: a bar on a terminal, else a line now and then."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     left = (TextColumn("left"), TimeRemainingColumn())
     hidden = not _stderr.is_terminal
@@ -167,7 +167,7 @@ def counting(what: str):
             now = time.monotonic()
             if hidden and now - shown > 10:
                 shown, rest = now, (now - began) * (total - done) / done
-                say(f"{what}: {done:,} of {total:,} tokens, {rest:.0f} s left")
+                say(f"{what}: {done:,} of {total:,} {unit}, {rest:.0f} s left")
 
         if hidden:
             say(f"{what} ...")

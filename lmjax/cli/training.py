@@ -149,7 +149,7 @@ def train_in(
     config = {**asdict(training), **given, "sha256": text.sha256}
     if resume and (out / "config.json").exists():
         check_same(out, model, config)
-    describe(out, model, text.vocab, config)
+    describe(out, model, config, vocab=asdict(text.vocab))
     options |= {"patience": patience, "minutes": minutes, "resume": resume, "out": out}
     name = f"{model.cell} {model.hidden}" + f" x{model.layers}" * (model.layers > 1)
     with progress(name) as report:

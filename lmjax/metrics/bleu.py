@@ -57,7 +57,8 @@ def bleu(
     Args:
         hypotheses: translations, each a list of tokens (words or ids).
         references: for each hypothesis one or several right translations, each a list of tokens.
-        **fields: what the signature shall name besides, e.g. `corpus="..."`.
+        **fields: what the signature shall name besides, e.g. `corpus="..."`, and `tok`, how the
+            text was split.
 
     >>> result = bleu(["the cat sat on the mat".split()], [["the cat sat on a mat".split()]])
     >>> f"{result.bleu:.2f}", result.length_ratio
@@ -89,6 +90,7 @@ def bleu(
     ratio = length / reference_length if reference_length else math.inf
     standard = min(1.0, math.exp(1 - 1 / ratio)) if ratio else 0.0
     each = max(map(len, references))
+    said = {"sentences": len(hypotheses), "references": each, "smooth": "none", "tok": "none"}
     return Bleu(
         100 * standard * mean,
         100 * min(1.0, ratio) * mean,
@@ -96,7 +98,7 @@ def bleu(
         ratio,
         length,
         reference_length,
-        signature(**fields, sentences=len(hypotheses), references=each, smooth="none", tok="none"),
+        signature(**said | fields),
     )
 
 

@@ -14,6 +14,7 @@ from lmjax.plot.style import STYLE, data_uri, panels, save_figures
 from lmjax.plot.systems import systems
 from lmjax.plot.training import clip_timeline, learning_curves
 from lmjax.plot.weights import position_weights
+from lmjax.plot.words import word_map
 
 __all__ = [
     "STYLE",
@@ -35,4 +36,5 @@ __all__ = [
     "state_gradients",
     "systems",
     "truncation_curve",
+    "word_map",
 ]

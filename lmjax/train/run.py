@@ -23,7 +23,17 @@ from lmjax.models.maxent import Links, link, maxent, observed
 from lmjax.train import checkpoint
 from lmjax.train.course import BEST
 
-__all__ = ["Model", "Trained", "build", "check_same", "describe", "links_of", "load_run"]
+__all__ = [
+    "Model",
+    "Trained",
+    "build",
+    "cell_maker",
+    "check_same",
+    "describe",
+    "links_of",
+    "load_run",
+    "read_json",
+]
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ def build(model: Model, vocab_size: int, links: Links | None = None) -> Language
     """
     if model.head not in HEADS:
         raise ValueError(f"head: must be one of {', '.join(HEADS)}, got {model.head!r}")
-    make = _factory(model.cell)
+    make = cell_maker(model.cell)
     hidden, layers = model.hidden, model.layers
     embedding = hidden if model.embedding is None else model.embedding
     check_positive(hidden=hidden, embedding=embedding, layers=layers)
@@ -126,8 +136,15 @@ def build(model: Model, vocab_size: int, links: Links | None = None) -> Language
     return maxent(lm, observed(links, vocab_size))
 
 
-def _factory(cell: str) -> Callable[[int, int], Cell]:
-    """Return the maker of a cell: one of ours by its name, a user's by module and function."""
+def cell_maker(cell: str) -> Callable[[int, int], Cell]:
+    """Return the maker of a cell: one of ours by its name, a user's by module and function.
+
+    >>> cell_maker("gru")(2, 3).init(jax.random.key(0)).w_h.shape
+    (3, 9)
+
+    Raises:
+        ValueError: the name is unknown, or the module or function is not there.
+    """
     if cell in CELLS:
         return CELLS[cell]
     module, colon, function = cell.partition(":")
@@ -165,43 +182,48 @@ def _module(name: str):
         sys.path = path
 
 
-def describe(out: str | Path, model: Model, vocab: Vocabulary, config: dict) -> None:
-    """Write `config.json` and `vocab.json` of a run before it starts."""
+def describe(out: str | Path, model: Any, config: dict, **parts: dict) -> None:
+    """Write `config.json` of a run before it starts, and each part as a JSON file of its name.
+
+    Args:
+        out: directory of the run.
+        model: its shape, a dataclass.
+        config: what else was given.
+        **parts: its vocabulary, for example.
+    """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-
-    def write(name, value):
-        checkpoint.write(out / name, json.dumps(value, ensure_ascii=False, indent=1).encode())
-
-    write("config.json", {"model": asdict(model), **config})
-    write("vocab.json", {"level": vocab.level, "symbols": vocab.symbols})
+    for name, value in {"config": {"model": asdict(model), **config}, **parts}.items():
+        text = json.dumps(value, ensure_ascii=False, indent=1)
+        checkpoint.write(out / f"{name}.json", text.encode())
 
 
-def check_same(out: str | Path, model: Model, config: dict) -> None:
+def check_same(out: str | Path, model: Any, config: dict) -> None:
     """Refuse to go on with a run under other arguments than it began with.
 
-    Of a corpus the text counts, which `sha256` tells, not its place; and a run may go on for more
-    epochs.
+    Of a corpus or of pairs the text counts, which `sha256` tells, not its place; and a run may go
+    on for more epochs.
 
     Raises:
         ValueError: an argument differs; its flag is named.
     """
-    was, now = _read(Path(out) / "config.json"), {**asdict(model), **config}
-    was = asdict(Model()) | was | was.get("model", {})
+    was, now = read_json(Path(out) / "config.json"), {**asdict(model), **config}
+    was = asdict(type(model)()) | was | was.get("model", {})
+    text = "pairs" if "pairs" in now else "corpus"
     if was.get("sha256") != now.get("sha256"):
         raise ValueError(
-            f"resume: --corpus is another text than when the run began: its sha256 was "
-            f"{was.get('sha256')}, that of {now.get('corpus')} is {now.get('sha256')}"
+            f"resume: --{text} is another text than when the run began: its sha256 was "
+            f"{was.get('sha256')}, that of {now.get(text)} is {now.get('sha256')}"
         )
     for name, value in now.items():
-        if name not in ("sha256", "corpus", "epochs") and was.get(name) != value:
+        if name not in ("sha256", text, "epochs") and was.get(name) != value:
             raise ValueError(
                 f"resume: --{name.replace('_', '-')} was {was.get(name)!r} when the run began, "
                 f"now it is {value!r}"
             )
 
 
-def _read(path: Path) -> dict:
+def read_json(path: Path) -> dict:
     """Return the object of a JSON file."""
     try:
         found = json.loads(path.read_text("utf-8"))
@@ -220,7 +242,7 @@ def load_run(path) -> Trained:
     for name in ("config.json", "vocab.json", BEST):
         if not (path / name).is_file():
             raise ValueError(f"{path}: no finite validation here yet, {name} is missing")
-    config, kept = _read(path / "config.json"), _read(path / "vocab.json")
+    config, kept = read_json(path / "config.json"), read_json(path / "vocab.json")
     try:
         model, vocab = Model(**config["model"]), Vocabulary(tuple(kept["symbols"]), kept["level"])
     except (KeyError, TypeError) as error:

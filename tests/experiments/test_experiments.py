@@ -20,7 +20,17 @@ def load(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["cells", "heads", "long_sequences", "probes", "monitoring", "published", "window", "ladder"],
+    [
+        "cells",
+        "heads",
+        "long_sequences",
+        "probes",
+        "monitoring",
+        "published",
+        "window",
+        "ladder",
+        "translation",
+    ],
 )
 def test_the_fast_setting_runs_and_its_figure_comes_from_json(name):
     experiment = load(name)

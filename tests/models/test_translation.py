@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lmjax import cells, decoding, models
+from lmjax.data.parallel import PairBatch
 from lmjax.models import translation
 
 SOURCE = jnp.array([[1, 2], [3, 4], [5, 0]])
@@ -116,3 +117,14 @@ def test_what_is_out_of_range_is_named(options, named):
     sizes = {"source_size": 6, "target_size": 4, "embedding_size": 3}
     with pytest.raises(ValueError, match=named):
         translation.translator(encoder, cells.rnn(3, 5), **(sizes | options))
+
+
+def test_attention_is_a_distribution_over_the_words_of_the_source(key):
+    batch = PairBatch(SOURCE, MASK, INPUTS, TARGETS, jnp.ones_like(TARGETS, bool))
+    model = make("luong")
+    weights = translation.attention_weights(model, model.init(key), batch)
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-12)
+    np.testing.assert_array_equal(weights[:, 1, 2], 0)  # padding
+    model = make("none")
+    with pytest.raises(ValueError, match="the model has no attention"):
+        translation.attention_weights(model, model.init(key), batch)

@@ -28,6 +28,9 @@ LAGS = -np.arange(50.0)
             {"i": ([0.5, 0.1], [0.2, 0.3]), "f": ([0, 0.1], [1, 0.9])}, ax=ax
         ),
         lambda ax: plot.position_weights(np.cos(LAGS[:48]).reshape(4, 3, 4), ax=ax),
+        lambda ax: plot.word_map(
+            np.cos(LAGS[:6]).reshape(2, 3), ["a", "b", "."], ["c", "d"], label="a", ax=ax
+        ),
         lambda ax: plot.error_surface(
             LAGS, LAGS, np.add.outer(LAGS, LAGS), {"sgd": [(0, 0), (-9, 80)]}, ax=ax
         ),

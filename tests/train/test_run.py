@@ -1,5 +1,7 @@
 """A model is built from its description, or the argument that forbids it is named."""
 
+from dataclasses import asdict
+
 import chex
 import jax
 import numpy as np
@@ -22,7 +24,7 @@ def test_a_run_with_ngrams_beside_it_goes_on_and_comes_back(noise, tmp_path):
     options = {"batch_size": 4, "bptt": 10, "transform": train.optimizer("adam", 0.05)}
     run = lambda **more: train.fit(lm, noise, jax.random.key(0), **options, **more)
     whole = run(epochs=2)
-    train.describe(tmp_path, model, VOCAB, {})
+    train.describe(tmp_path, model, {}, vocab=asdict(VOCAB))
     run(epochs=1, out=tmp_path)
     chex.assert_trees_all_equal(run(epochs=2, out=tmp_path, resume=True), whole)
     back = train.load_run(tmp_path)

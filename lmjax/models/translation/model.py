@@ -11,12 +11,26 @@ import jax.numpy as jnp
 from lmjax.cell import Cell
 from lmjax.cells import Encoder
 from lmjax.checks import check_positive
+from lmjax.data.parallel import PairBatch
 from lmjax.factory import factory
 from lmjax.heads import Head, tied
-from lmjax.models.language_model import Dropout, LanguageModel, Params, lookup
+from lmjax.models import language_model
+from lmjax.models.language_model import LanguageModel, Params, lookup
+from lmjax.models.regularisation import Dropout, locked
 from lmjax.models.translation.attention import Attention, weights
 
-__all__ = ["Given", "Source", "Translator", "attention_weights", "given", "translator"]
+__all__ = [
+    "Given",
+    "Source",
+    "Translator",
+    "attention_weights",
+    "given",
+    "log_prob",
+    "loss",
+    "of_source",
+    "read",
+    "translator",
+]
 
 
 class Source(NamedTuple):
@@ -181,9 +195,62 @@ def read(model: Translator, of_source: Source, target: Params, x, mask):
     return target._replace(head=head), state
 
 
-def attention_weights(model: Translator, params: Params, h) -> jax.Array:
-    """Return a_t of each state h_t: `[T, B, S]` for `[T, B, n]`; params are those of `given`."""
+def log_prob(model: Translator, params, batch: PairBatch) -> jax.Array:
+    """Return log P(y_t | y_1..y_{t-1}, x) of a batch's targets, `[T, B]`; of padding anything."""
+    target, state = given(model, params, batch.source, batch.source_mask)
+    return language_model.log_prob(model.target, target, state, batch.inputs, batch.targets)[1]
+
+
+def loss(model: Translator, params, batch: PairBatch, key) -> jax.Array:
+    """Return the losses `[T, B]` for training, not averaged; `key` draws the dropout masks."""
+    of_source, target = params
+    k_source, k_target = jax.random.split(key)
+    x = locked(k_source, model.target.dropout.input, lookup(of_source.embed, batch.source))
+    target, state = read(model, of_source, target, x, batch.source_mask)
+    words = batch.inputs, batch.targets
+    return language_model.loss(model.target, target, state, *words, k_target)[1]
+
+
+def of_source(model: Translator, params, source, target):
+    """Return one translation as functions of its source, for `analysis.source_gradients`.
+
+    Args:
+        model: the translator.
+        params: its parameters.
+        source: ids `[S]`, with the end.
+        target: ids `[T]`, with the end, which begins it as well.
+
+    Returns:
+        `(read, losses, xs)`: xs -> (what attention reads, the first state); these -> the loss of
+        each word, `[T]`; the vectors of the source's words `[S, d]`.
+    """
+    of_source, words = params
+    source, target = (jnp.asarray(ids, jnp.int32) for ids in (source, target))
+    mask, targets = jnp.ones((len(source), 1), bool), target[:, None]
+    inputs = jnp.roll(targets, 1)
+
+    def read_source(xs):
+        given, state = read(model, of_source, words, xs[:, None], mask)
+        return (given.head.memory, given.head.keys), state
+
+    def losses(memory_and_keys, state):
+        memory, keys = memory_and_keys
+        head = words.head._replace(memory=memory, keys=keys, mask=mask)
+        given = words._replace(head=head)
+        return -language_model.log_prob(model.target, given, state, inputs, targets)[1][:, 0]
+
+    return read_source, losses, lookup(of_source.embed, source)
+
+
+def attention_weights(model: Translator, params, batch: PairBatch) -> jax.Array:
+    """Return a_t, how much each word of the source counts for each of the target: `[T, B, S]`.
+
+    Raises:
+        ValueError: the model has no attention.
+    """
     if model.attention is None:
         raise ValueError("attention_weights: the model has no attention")
-    head = params.head
+    target, state = given(model, params, batch.source, batch.source_mask)
+    _, all_states = language_model.states(model.target, target, state, batch.inputs)
+    h, head = model.target.cell.read(target.cell, all_states), target.head
     return weights(model.attention, head.attention, h, head.keys, head.mask)
