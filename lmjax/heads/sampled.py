@@ -94,8 +94,8 @@ def sampled(
 ) -> Head:
     """Return the full softmax, trained by a loss on K words that are drawn from q.
 
-    All but `loss` are those of `softmax`, and exact. The bias begins at -log V, so that the e^{z_v}
-    begin with a sum of about one: the softmax does not see it, `nce_loss` needs it.
+    All but `loss` are those of `softmax`, and exact. The bias begins at log q: the model begins as
+    about q, which need not be learned then, and the e^{z_v} with a sum of one, as `nce_loss` needs.
 
     Args:
         n: size of the features y.
@@ -121,10 +121,8 @@ def sampled(
     weights = lambda params: (params.embed, params.head) if share_embedding else params.head
 
     def init(key):
-        params = full.init(key)
-        if share_embedding:
-            return params - jnp.log(vocab_size)
-        return params._replace(b=params.b - jnp.log(vocab_size))
+        bias = q.log_prob(jnp.arange(vocab_size))
+        return bias if share_embedding else full.init(key)._replace(b=bias)
 
     def of_sample(params, y, token, key, extra=_nothing):
         check_targets(y, token)
