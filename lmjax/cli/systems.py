@@ -67,20 +67,20 @@ SYSTEMS: dict[str, System] = {
         published=Published(43.7, "LSTM-2048-512, its hidden vector projected to 512", JOZEFOWICZ),
     ),
     "lstm2": System(
-        "LSTM, 2 layers",
+        "LSTM with projection, 2 layers",
         published=Published(
             30.0,
-            "LSTM-8192-1024, 2 layers with projection, words read by a network over their "
-            "characters; 30.6 with word vectors as here",
+            "LSTM-8192-1024, 2 layers, words read by a network over their characters; 30.6 with "
+            "word vectors as here",
             JOZEFOWICZ,
         ),
     ),
     "adaptive_small": System(
-        "LSTM, adaptive softmax",
+        "LSTM with projection, adaptive softmax",
         published=Published(43.9, "LSTM-2048, word vectors of 256", "Grave et al. (2017)"),
     ),
     "adaptive_large": System(
-        "LSTM, adaptive softmax, 2 layers",
+        "LSTM with projection, adaptive softmax, 2 layers",
         published=Published(39.8, "LSTM-2048, 2 layers", "the blog of Grave et al. (2016)"),
     ),
 }

@@ -111,15 +111,29 @@ RECIPES: dict[str, Recipe] = {
         Training(epochs=9, lr=3e-3, clip=0.5),
     ),
     "lstm2": Recipe(
-        Model(layers=2, head="tied_sampled", drop_input=0.3, drop_output=0.3),
-        Training(epochs=10, lr=3e-3, clip=0.5),
+        Model(
+            cell="lstm_projected",
+            hidden=160,
+            layers=2,
+            head="tied_sampled",
+            drop_input=0.3,
+            drop_output=0.3,
+        ),
+        Training(epochs=7, lr=3e-3, clip=0.5),
     ),
     "adaptive_small": Recipe(
-        Model(head="adaptive", drop_input=0.3, drop_output=0.3),
-        Training(epochs=9, lr=3e-3, clip=0.5),
+        Model(cell="lstm_projected", hidden=192, head="adaptive", drop_input=0.3, drop_output=0.3),
+        Training(epochs=8, lr=3e-3, clip=0.5),
     ),
     "adaptive_large": Recipe(
-        Model(layers=2, head="adaptive", drop_input=0.2, drop_output=0.2),
+        Model(
+            cell="lstm_projected",
+            hidden=160,
+            layers=2,
+            head="adaptive",
+            drop_input=0.2,
+            drop_output=0.2,
+        ),
         Training(epochs=6, lr=3e-3, clip=0.5),
     ),
     # rungs of experiments/ladder.py
