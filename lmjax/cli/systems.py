@@ -80,7 +80,7 @@ SYSTEMS: dict[str, System] = {
         published=Published(43.9, "LSTM-2048, word vectors of 256", "Grave et al. (2017)"),
     ),
     "adaptive_large": System(
-        "LSTM with projection, adaptive softmax, 2 layers",
+        "LSTM, adaptive softmax, 2 layers",
         published=Published(39.8, "LSTM-2048, 2 layers", "the blog of Grave et al. (2016)"),
     ),
 }

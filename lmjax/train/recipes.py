@@ -126,14 +126,7 @@ RECIPES: dict[str, Recipe] = {
         Training(epochs=8, lr=3e-3, clip=0.5),
     ),
     "adaptive_large": Recipe(
-        Model(
-            cell="lstm_projected",
-            hidden=160,
-            layers=2,
-            head="adaptive",
-            drop_input=0.2,
-            drop_output=0.2,
-        ),
+        Model(layers=2, head="adaptive", drop_input=0.2, drop_output=0.2),
         Training(epochs=6, lr=3e-3, clip=0.5),
     ),
     # rungs of experiments/ladder.py
