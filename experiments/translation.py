@@ -20,19 +20,36 @@ import tyro
 
 from lmjax import analysis, decoding, metrics, plot, report, train
 from lmjax.data.number_words import english, korean, number_words
-from lmjax.data.parallel import batch_count, bucketed, digest, read_pairs, split_pairs
+from lmjax.data.parallel import (
+    batch_count,
+    bucket_lengths,
+    bucketed,
+    digest,
+    read_pairs,
+    split_pairs,
+)
 from lmjax.data.tokenizer import learn_tokenizer, split_words
 from lmjax.models import translation
+
+BEST, WEAKEST = "both ends, attention", "one end, no attention"
+VARIANTS = {
+    BEST: {},
+    "one end, attention": {"bidirectional": False},
+    "both ends, no attention": {"attention": "none"},
+    WEAKEST: {"bidirectional": False, "attention": "none"},
+}
 
 
 @dataclass(frozen=True)
 class Config:
     pairs: tuple[str, ...] = ()  # a file or two, see `lmjax translate train`; none: number words
     count: int = 20_000  # of number words
+    variants: tuple[str, ...] = tuple(VARIANTS)
     hidden: int = 96
     dropout: float = 0.1
     epochs: int = 6
     batch_tokens: int = 2000
+    buckets: int = 4  # lengths to which sentences are padded
     lr: float = 4e-3
     beam: int = 5
     alphas: tuple[float, ...] = (-4.0, -3.0, -2.0, -1.0, 0.0, 0.6, 1.0, 2.0)
@@ -42,16 +59,16 @@ class Config:
 
 
 FAST = Config(
-    count=300, hidden=4, epochs=1, batch_tokens=600, alphas=(0.0, 1.0), beam=2, sentences=3
+    variants=(BEST, WEAKEST),
+    count=100,
+    hidden=4,
+    epochs=1,
+    batch_tokens=2400,
+    buckets=1,
+    alphas=(0.6,),
+    sentences=1,
 )
 
-BEST, WEAKEST = "both ends, attention", "one end, no attention"
-VARIANTS = {
-    BEST: {},
-    "one end, attention": {"bidirectional": False},
-    "both ends, no attention": {"attention": "none"},
-    WEAKEST: {"bidirectional": False, "attention": "none"},
-}
 ROMAN = {"영": "yeong", "일": "il", "이": "i", "삼": "sam", "사": "sa", "오": "o", "육": "yuk"}
 ROMAN |= {"칠": "chil", "팔": "pal", "구": "gu", "십": "sip", "백": "baek", "천": "cheon"}
 ROMAN |= {"만": "man", "억": "eok", "<eos>": "end"}
@@ -64,7 +81,8 @@ def run(cfg: Config) -> dict:
     encode = lambda part: [(source.encode(x), target.encode(y)) for x, y in part]
     given, valid, test = map(encode, splits)
     test = test[: cfg.sentences]
-    steps = cfg.epochs * batch_count(given, tokens=cfg.batch_tokens)
+    cut = {"tokens": cfg.batch_tokens, "lengths": bucket_lengths(given, cfg.buckets)}
+    steps = cfg.epochs * batch_count(given, **cut)
     named = {"pairs": digest(pairs)[:8], "split": "test", "seed": cfg.seed}
 
     def fitted(**options):
@@ -79,6 +97,7 @@ def run(cfg: Config) -> dict:
             jax.random.key(cfg.seed),
             epochs=cfg.epochs,
             tokens=cfg.batch_tokens,
+            buckets=cfg.buckets,
             transform=train.optimizer("adam", cfg.lr, steps=steps),
         )
         return model, fit
@@ -93,7 +112,7 @@ def run(cfg: Config) -> dict:
         exact = sum(a == b for a, b in zip(lines, references, strict=True)) / len(lines)
         return {**bleu, "exact": exact}
 
-    trained = {name: fitted(**options) for name, options in VARIANTS.items()}
+    trained = {name: fitted(**VARIANTS[name]) for name in cfg.variants}
     variants = {
         name: {
             "valid_perplexity": fit.valid,
@@ -119,7 +138,8 @@ def _inside(model, params, source, target, x, y) -> dict:
     ((_, batch),) = bucketed([ids], tokens=1)
     length = batch.mask.sum(), batch.source_mask.sum()
     weights = translation.attention_weights(model, params, batch)[: length[0], 0, : length[1]]
-    gradients = analysis.source_gradients(*translation.of_source(model, params, *ids))
+    read, losses, xs = translation.of_source(model, params, *ids)
+    gradients = jax.jit(lambda xs: analysis.source_gradients(read, losses, xs))(xs)
     whole = gradients.attention + gradients.recurrence
     symbols = lambda tokenizer, ids: [tokenizer.vocab.symbols[i] for i in ids]
     named = lambda tokenizer, ids: [ROMAN.get(s, s) for s in symbols(tokenizer, ids)]

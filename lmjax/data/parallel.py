@@ -157,13 +157,13 @@ def bucketed(
         yield which, _batch(pairs, length, which)
 
 
-def batch_count(pairs: IdPairs, *, tokens: int) -> int:
+def batch_count(pairs: IdPairs, *, tokens: int, lengths: Sequence[int] | None = None) -> int:
     """Return how many batches `bucketed` yields.
 
     >>> batch_count([([1, 0], [2, 3, 0])] * 100, tokens=48)
     7
     """
-    return len(_chunks(pairs, tokens, None))
+    return len(_chunks(pairs, tokens, lengths))
 
 
 def bucket_lengths(pairs: IdPairs, count: int = 4) -> tuple[int, ...]:

@@ -29,6 +29,7 @@ def fit_translator(
     *,
     epochs: int = 10,
     tokens: int = 2000,
+    buckets: int = 4,
     transform: optax.GradientTransformation | None = None,
     **options: Any,
 ) -> Run:
@@ -44,13 +45,15 @@ def fit_translator(
         key: random key; the run is a function of it and the arguments.
         epochs: passes over the pairs.
         tokens: about how many tokens of the target a batch holds, padding included.
+        buckets: lengths to which sentences are padded; a step is compiled for each.
         transform: any optax transformation, default `optimizer("adam", steps=all)`.
         **options: `average`, `patience`, `minutes`, `report`, `out` and `resume`, as for `fit`.
 
     Raises:
         ValueError, FloatingPointError: as `fit`.
     """
-    epoch_steps, lengths = batch_count(train, tokens=tokens), bucket_lengths(train)
+    lengths = bucket_lengths(train, buckets)
+    epoch_steps = batch_count(train, tokens=tokens, lengths=lengths)
     if transform is None:
         check_positive(epochs=epochs)
         transform = optimizer(steps=epochs * epoch_steps)
@@ -58,7 +61,9 @@ def fit_translator(
 
     def batches(epoch: int):
         shuffle = np.random.default_rng([*order, epoch]).permutation
-        return (batch for _, batch in bucketed(train, tokens=tokens, order=shuffle))
+        return (
+            batch for _, batch in bucketed(train, tokens=tokens, lengths=lengths, order=shuffle)
+        )
 
     job = Job(
         state=_init_state(model, transform, key),
