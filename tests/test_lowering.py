@@ -15,6 +15,7 @@ from lmjax import analysis, cells, data, decoding, models, train
 from lmjax.analysis.spectrum import _modes
 from lmjax.decoding.prompt import advance
 from lmjax.decoding.sampling import _sample
+from lmjax.decoding.translate import _search
 from lmjax.metrics.dynamic import _follow, _Moving
 from lmjax.metrics.perplexity import _score
 from lmjax.models import ngram, snm
@@ -22,6 +23,7 @@ from lmjax.models.language_model import _after_one
 from lmjax.models.snm.adjustment import left_out, minimise
 from lmjax.train import plateau
 from lmjax.train.average import average
+from lmjax.train.translation import _init_translator, _score_pairs, _translator_step
 from lmjax.unroll import record, scan, unroll
 
 T, B, N = 6, 2, 3
@@ -42,6 +44,8 @@ WAYS = {
 }
 LM = models.recurrent(cells.lstm(N, N), vocab_size=5)
 ADAM = train.optimizer(steps=9)
+TRANSLATOR = train.build_translator(train.TranslatorModel(hidden=N), 5, 5)
+((_, PAIRS),) = data.parallel.bucketed([([1, 2, 0], [3, 0])], tokens=6)
 
 
 def problem(cell, *batch):
@@ -99,6 +103,19 @@ ENTRIES = {  # name in the library -> (function, arguments)
         partial(train.step, LM, ADAM, reset=0.1),
         train.init_state(LM, ADAM, KEY, B),
         BATCH,
+    ),
+    "_init_translator": lambda: (partial(_init_translator, TRANSLATOR, ADAM), KEY),
+    "_translator_step": lambda: (
+        partial(_translator_step, TRANSLATOR, ADAM),
+        _init_translator(TRANSLATOR, ADAM, KEY),
+        PAIRS,
+    ),
+    "_score_pairs": lambda: (partial(_score_pairs, TRANSLATOR), TRANSLATOR.init(KEY), PAIRS),
+    "_search": lambda: (
+        partial(_search, TRANSLATOR, end=0, size=2, alpha=0.6),
+        TRANSLATOR.init(KEY),
+        PAIRS.source,
+        PAIRS.source_mask,
     ),
     "average": lambda: (average, LM.init(KEY), LM.init(KEY), 0.1),
     "_after_one": lambda: (partial(_after_one, LM), LM.init(KEY)),

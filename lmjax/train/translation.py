@@ -66,12 +66,12 @@ def fit_translator(
         )
 
     job = Job(
-        state=_init_state(model, transform, key),
+        state=_init_translator(model, transform, key),
         transform=transform,
         epoch_steps=epoch_steps,
         rewind=lambda state: state,
         batches=batches,
-        step=lambda state, batch: _step(model, transform, state, batch),
+        step=lambda state, batch: _translator_step(model, transform, state, batch),
         validate=lambda params: pair_perplexity(
             model, params, valid, tokens=tokens, lengths=lengths
         ),
@@ -80,13 +80,15 @@ def fit_translator(
 
 
 @partial(jax.jit, static_argnames=("model", "transform"))
-def _init_state(model, transform, key) -> TrainState:
+def _init_translator(model, transform, key) -> TrainState:
     params, data = model.init(jax.random.fold_in(key, 0)), jax.random.key_data(key)
     return TrainState(params, transform.init(params), (), data, jnp.zeros((), jnp.int32))
 
 
 @partial(jax.jit, static_argnames=("model", "transform"), donate_argnames="state")
-def _step(model, transform, state: TrainState, batch: PairBatch) -> tuple[TrainState, Metrics]:
+def _translator_step(
+    model, transform, state: TrainState, batch: PairBatch
+) -> tuple[TrainState, Metrics]:
     """Take one step on the mean loss of a batch's tokens."""
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
 
@@ -117,12 +119,12 @@ def pair_perplexity(
     """
     total, count = 0.0, 0
     for _, batch in bucketed(pairs, tokens=tokens, lengths=lengths):
-        total -= float(_score(model, params, batch))
+        total -= float(_score_pairs(model, params, batch))
         count += int(batch.mask.sum())
     return float(np.exp(total / count))
 
 
 @partial(jax.jit, static_argnames="model")
 @full_precision
-def _score(model, params, batch: PairBatch):
+def _score_pairs(model, params, batch: PairBatch):
     return jnp.where(batch.mask, log_prob(model, params, batch), 0).sum()
