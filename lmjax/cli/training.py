@@ -36,7 +36,7 @@ from lmjax.train import (
     plan,
 )
 
-__all__ = ["place_of", "train", "train_in", "with_recipe"]
+__all__ = ["check_place", "place_of", "train", "train_in", "with_recipe"]
 
 
 def train(
@@ -80,13 +80,7 @@ def train(
     if not training.clip > 0:
         raise ValueError(f"--clip: must be positive, got {training.clip}")
     keep_memory()
-    saved = [name for name in (LAST, BEST) if (out / name).exists()]
-    if saved and not resume:
-        raise ValueError(
-            f"out: {out} holds a run already; --resume goes on with it, another --out starts afresh"
-        )
-    if resume and LAST not in saved:
-        say(f"nothing is saved in {out} yet; starting from the beginning")
+    check_place(out, resume)
     with working("reading the corpus"):
         text = read_corpus(corpus, level=level, min_count=min_count)
     lap("corpus")
@@ -154,6 +148,17 @@ def train_in(
     name = f"{model.cell} {model.hidden}" + f" x{model.layers}" * (model.layers > 1)
     with progress(name) as report:
         return lm, fit(lm, text, jax.random.key(given["seed"]), report=report, **options)
+
+
+def check_place(out: Path, resume: bool) -> None:
+    """Refuse a directory that holds a run, unless it goes on; say so where there is none yet."""
+    saved = [name for name in (LAST, BEST) if (out / name).exists()]
+    if saved and not resume:
+        raise ValueError(
+            f"out: {out} holds a run already; --resume goes on with it, another --out starts afresh"
+        )
+    if resume and LAST not in saved:
+        say(f"nothing is saved in {out} yet; starting from the beginning")
 
 
 def place_of(corpus: str) -> str:

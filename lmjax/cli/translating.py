@@ -16,6 +16,7 @@ import lmjax.metrics as metrics
 import lmjax.train as training
 from lmjax.checks import check_above_zero, check_positive
 from lmjax.cli.terminal import Json, counting, emit, lap, progress, say, working
+from lmjax.cli.training import check_place
 from lmjax.data.number_words import number_words
 from lmjax.data.parallel import (
     IdPairs,
@@ -27,7 +28,7 @@ from lmjax.data.parallel import (
 )
 from lmjax.data.text import read_lines
 from lmjax.data.tokenizer import Tokenizer, learn_tokenizer, split_words
-from lmjax.train import LAST, TrainedTranslator, TranslatorModel, TranslatorTraining
+from lmjax.train import TrainedTranslator, TranslatorModel, TranslatorTraining
 
 __all__ = ["COMMANDS"]
 
@@ -75,10 +76,7 @@ def train(
     check_above_zero(**{"--lr": how.lr, "--clip": how.clip})
     check_positive(**{"--max-length": max_length, "--epochs": how.epochs})
     training.keep_memory()
-    if (out / LAST).exists() and not resume:
-        raise ValueError(
-            f"out: {out} holds a run already; --resume goes on with it, another --out starts afresh"
-        )
+    check_place(out, resume)
     with working("reading the pairs"):
         text = _prepared(_read(pairs), min_count, subwords, max_length)
     lap("pairs")
@@ -154,8 +152,9 @@ def evaluate(
     with working("reading the pairs"):
         pairs = pairs or tuple(trained.config["pairs"])
         text = _read(pairs)
-        name = f"{'+'.join(Path(place).name for place in pairs)}:{digest(text)[:8]}"
-        own = digest(text) == trained.config["sha256"]
+        sha256 = digest(text)
+        name = f"{'+'.join(Path(place).name for place in pairs)}:{sha256[:8]}"
+        own = sha256 == trained.config["sha256"]
         chosen = getattr(split_pairs(text), split) if own else text
     references: dict[str, list[str]] = {}
     for source, reference in chosen:

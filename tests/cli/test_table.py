@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jax
+import matplotlib.pyplot as plt
 import pytest
 
 from lmjax import train
@@ -29,6 +30,13 @@ def corpus(tmp_path_factory):
 def recipes(monkeypatch):
     monkeypatch.setitem(train.RECIPES, "lstm", Recipe(Model(hidden=4), TINY))
     monkeypatch.setitem(train.RECIPES, "lstm2", Recipe(Model(cell="lsd"), TINY))
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """Leave no figure open behind a test."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="module")
