@@ -125,7 +125,7 @@ class PairBatch(NamedTuple):
     source: np.ndarray  # int32 [S, B]
     source_mask: np.ndarray  # bool [S, B]
     inputs: np.ndarray  # int32 [T, B]  the end of the target, then its words
-    targets: np.ndarray  # int32 [T, B]  its words, then the end
+    targets: np.ndarray  # int32 [T, B]  its words, then the end; padding is -1, no word
     mask: np.ndarray  # bool [T, B]
 
 
@@ -219,7 +219,8 @@ def _length(source, target) -> int:
 def _batch(pairs: IdPairs, length: int, which: np.ndarray) -> PairBatch:
     """Return the pairs as arrays; a row that is filled up has one word of source and no target."""
     shape = length, len(which)
-    source, inputs, targets = (np.zeros(shape, np.int32) for _ in range(3))
+    source, inputs = np.zeros((2, *shape), np.int32)
+    targets = np.full(shape, -1, np.int32)
     lengths = np.zeros((2, len(which)), int)
     lengths[0] = 1
     for column, i in enumerate(which):

@@ -10,7 +10,7 @@ from jax import lax
 from lmjax.checks import check_positive
 from lmjax.factory import factory
 from lmjax.heads.head import Head, check_targets
-from lmjax.ids import nan_loss_outside, nan_outside
+from lmjax.ids import is_word, nan_loss_outside, nan_outside
 from lmjax.tree import add
 
 __all__ = ["Softmax", "softmax", "softmax_log_prob", "softmax_loss", "tied"]
@@ -129,8 +129,9 @@ def softmax_loss(w, b, y, token):
         d/dy = sum_v p_v u_v - u_w,    d/du_v = (p_v - [v = w]) y,    d/db_v = p_v - [v = w]
 
     These are three matrix products in all, and no logits are stored. The backward pass scales it by
-    dL/dloss if that is the same at every position, as for a mean. If it is not, as where some
-    positions are masked, `softmax_log_prob` is differentiated instead: exact too, in six products.
+    dL/dloss if that is the same at every word, as for a mean, and 0 where the token is no word: so
+    padding is best given the token -1, and its loss masked. If it is not, as where positions with
+    words are masked, `softmax_log_prob` is differentiated instead: exact too, in six products.
 
     >>> y, token = jnp.zeros((2, 3)), jnp.array([0, 2])
     >>> softmax_loss(jnp.eye(3), jnp.zeros(3), y, token).round(3).tolist()
@@ -138,7 +139,9 @@ def softmax_loss(w, b, y, token):
     """
     check_targets(y, token)
     w, b, y = _promoted(w, b, y)
-    losses = _loss(w, b, y.reshape(-1, y.shape[-1]), token.reshape(-1)).reshape(token.shape)
+    word = is_word(token, len(b))
+    positions = y.reshape(-1, y.shape[-1]), jnp.where(word, token, 0).ravel(), word.ravel()
+    losses = _loss(w, b, *positions).reshape(token.shape)
     return nan_loss_outside(losses, token, len(b))
 
 
@@ -159,15 +162,15 @@ def _log_prob(w, b, y, token):
     return _sized(in_blocks, w, b, y, token)
 
 
-def _sized(in_blocks, w, b, y, token):
+def _sized(in_blocks, w, b, y, *positions):
     """Call `in_blocks` with the number of positions in a block, which depends on the platform."""
     sizes = {}
     for platform, logits in LOGITS.items():
         sizes[platform] = min(len(y), max(POSITIONS, logits // max(w.shape)))
     if len({*sizes.values()}) == 1:
-        return in_blocks(sizes["cpu"], w, b, y, token)
+        return in_blocks(sizes["cpu"], w, b, y, *positions)
     by_platform = {platform: partial(in_blocks, size) for platform, size in sizes.items()}
-    return lax.platform_dependent(w, b, y, token, **by_platform)
+    return lax.platform_dependent(w, b, y, *positions, **by_platform)
 
 
 def _score(w, b, y, token):
@@ -218,17 +221,17 @@ def _sum_exp(w, b, y):
 
 
 @jax.custom_vjp
-def _loss(w, b, y, token):
+def _loss(w, b, y, token, word):
     return -_log_prob(w, b, y, token)
 
 
-def _loss_forward(w, b, y, token):
-    losses, *gradients = _sized(_losses, w, b, y, token)
-    return losses, (w, b, y, token, *gradients)
+def _loss_forward(w, b, y, token, word):
+    losses, *gradients = _sized(_losses, w, b, y, token, word)
+    return losses, (w, b, y, token, word, *gradients)
 
 
-def _losses(size, w, b, y, token):
-    """Return the losses and the gradients of their sum, `(losses, dw, db, dy)`.
+def _losses(size, w, b, y, token, word):
+    """Return the losses and the gradients of their sum over words, `(losses, dw, db, dy)`.
 
     The gradients of the weights lack the targets' rows, which `_loss_backward` subtracts.
     """
@@ -237,10 +240,12 @@ def _losses(size, w, b, y, token):
         """Return a block's `(dw, db)`, which add up, and its positions' `(dy, losses)`."""
         y_k = lax.dynamic_slice_in_dim(y, start, size)
         token_k = lax.dynamic_slice_in_dim(token, start, size)
+        word_k = lax.dynamic_slice_in_dim(word, start, size)
         value, e, s = _sum_exp(w, b, y_k)
         dy = (e @ w) / s[:, None] - w[token_k]
         losses = value - _score(w, b, y_k, token_k)
-        dw, db = e.T @ (y_k / s[:, None]), (1 / s) @ e
+        share = word_k / s
+        dw, db = e.T @ (y_k * share[:, None]), share @ e
         return (dw, db), (dy, losses)
 
     def put(all_positions, of_block, start):
@@ -264,16 +269,18 @@ def _losses(size, w, b, y, token):
 
 
 def _loss_backward(residuals, g):
-    w, b, y, token, dw, db, dy = residuals
+    w, b, y, token, word, dw, db, dy = residuals
+    of_words = jnp.where(word, g, 0)
+    c = of_words.max(initial=0) + of_words.min(initial=0)  # g at every word, if it is the same
 
     def alike(g):
-        c = g[:1].sum()  # no positions: 0
-        return dw.at[token].add(-y) * c, db.at[token].add(-1) * c, dy * c
+        own = jnp.where(word, -1, 0)
+        return dw.at[token].add(own[:, None] * y) * c, db.at[token].add(own) * c, g[:, None] * dy
 
     def each(g):
         return jax.vjp(lambda *args: -_log_prob(*args, token), w, b, y)[1](g)
 
-    return *lax.cond((g == g[:1]).all(), alike, each, g), None
+    return *lax.cond((g == jnp.where(word, c, 0)).all(), alike, each, g), None, None
 
 
 _loss.defvjp(_loss_forward, _loss_backward)
