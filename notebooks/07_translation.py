@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from lmjax import analysis, cells, decoding, metrics, models, plot, train
 from lmjax.data import parallel
@@ -138,6 +139,41 @@ plot.word_map(whole, *words, label=r"$\|\partial J_i/\partial x_j\|$")
 # %%
 shares = analysis.route_shares(gradients)
 plot.word_map(shares, *words, label="share through attention", limits=(-1, 2), cmap="RdBu_r")
+
+# %% [markdown]
+# ## The same encoder tags
+#
+# A linear layer over an encoder's vectors gives every step a tag. Here it is whether the next
+# number is larger than this one: from one end that is a guess, right three times in four.
+
+
+# %%
+def tagged(encoder, width, steps=2 if FAST else 300):
+    """Train a tagger; return the share of tags that are right at the end."""
+    adam = optax.adam(0.01)
+
+    def loss(params, key):
+        xs = jax.random.normal(key, (20, 64, 1))
+        logits, tags = encoder.encode(params[0], xs)[:-1] @ params[1], (xs[1:] > xs[:-1])[..., 0]
+        right = ((logits > 0) == tags).mean()
+        return optax.sigmoid_binary_cross_entropy(logits, tags).mean(), right
+
+    def step(state, key):
+        params, opt = state
+        gradient, right = jax.grad(loss, has_aux=True)(params, key)
+        updates, opt = adam.update(gradient, opt)
+        return (optax.apply_updates(params, updates), opt), right
+
+    params = encoder.init(jax.random.key(0)), jnp.zeros(width)
+    keys = jax.random.split(jax.random.key(1), steps)
+    return jax.lax.scan(step, (params, adam.init(params)), keys)[1][-1]
+
+
+for name, encoder, width in (
+    ("from one end", cells.unidirectional(cells.gru(1, 16)), 16),
+    ("from both", cells.bidirectional(cells.gru(1, 8), cells.gru(1, 8)), 16),
+):
+    print(f"read {name}: {100 * tagged(encoder, width):.1f} % of the tags are right")
 
 # %%
 if "__file__" in globals():  # run as a script: what a notebook shows goes into files

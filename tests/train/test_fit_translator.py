@@ -83,3 +83,16 @@ def test_dropout_and_smoothing_act_in_training_alone(whole):
     np.testing.assert_allclose(
         translation.loss(MODEL, whole.params, batch, jax.random.key(0)), -score(MODEL), rtol=1e-6
     )
+
+
+def test_what_all_sentences_have_in_common_does_not_shut_the_source_out(key):
+    """However large the bridge has grown, a gradient comes back through the first state."""
+    model = translation.translator(ENCODER, cells.rnn(6, 6), **SIZES)
+    of_source, target = model.init(key)
+    grown = of_source._replace(bridge=100 * of_source.bridge)
+    (_, batch), *_ = data.parallel.bucketed(reversed_words(8, 0), tokens=32)
+    total = lambda source: translation.log_prob(model, (source, target), batch).sum(
+        where=batch.mask
+    )
+    embed = jax.grad(total)(grown).embed
+    assert abs(embed).max() > 1e-3

@@ -79,12 +79,14 @@ def translator(
 ) -> Translator:
     """Return the sequence-to-sequence model, with attention or without.
 
-        v_1..v_S = encoder(E x_1..E x_S),    s_0 = tanh([v_1; v_S] B)
+        v_1..v_S = encoder(E x_1..E x_S),    s_0 = tanh(LN([v_1; v_S] B))
         s_t = cell(s_{t-1}, F y_{t-1}),      h_t = read(s_t)
         a_t = softmax_j score(h_t, v_j),     c_t = sum_j a_tj v_j
         P(y_t) = softmax(F tanh([h_t; c_t] W) + b)
 
     The recurrence does not see c_t, so that a sentence's attention is computed at once for all t.
+    LN(z) = (z - mean z) / std z, over the entries of one vector: what all sentences have in common
+    is learned first, and would else drive tanh to its ends, where no gradient comes through.
 
     Args:
         encoder: of the source; it reads vectors of size `embedding_size`.
@@ -102,7 +104,8 @@ def translator(
         ValueError: a size is not positive, a rate not in [0, 1), or the parts do not fit.
 
     References: Sutskever, Vinyals and Le (2014); Bahdanau, Cho and Bengio (2015); Luong, Pham and
-    Manning (2015); Szegedy, Vanhoucke, Ioffe, Shlens and Wojna (2016) for label smoothing.
+    Manning (2015); Ba, Kiros and Hinton (2016) for LN; Szegedy, Vanhoucke, Ioffe, Shlens and Wojna
+    (2016) for label smoothing.
     """
     check_positive(source_size=source_size, target_size=target_size, embedding_size=embedding_size)
     if not 0 <= label_smoothing < 1:
@@ -171,7 +174,7 @@ def _attending(attend: Attention | None, size: int, label_smoothing: float, init
 def given(model: Translator, params, source, mask) -> tuple[Params, Any]:
     """Read a source; return the target's parameters and first state, for `model.target`.
 
-        v_1..v_S = encoder(E x_1..E x_S),    s_0 = tanh([v_1; v_S] B)
+        v_1..v_S = encoder(E x_1..E x_S),    s_0 = tanh(LN([v_1; v_S] B))
 
     Args:
         model: the translator.
@@ -188,7 +191,7 @@ def read(model: Translator, of_source: Source, target: Params, x, mask):
     memory = model.encoder.encode(of_source.encoder, x, mask)
     last = jnp.maximum(mask.sum(0) - 1, 0)
     ends = jnp.concatenate([memory[0], memory[last, jnp.arange(len(last))]], -1)
-    state = jax.tree.map(lambda w: jnp.tanh(ends @ w), of_source.bridge)
+    state = jax.tree.map(lambda w: jnp.tanh(jax.nn.standardize(ends @ w)), of_source.bridge)
     head = target.head._replace(memory=memory, mask=mask)
     if model.attention is not None:
         head = head._replace(keys=model.attention.keys(head.attention, memory))
