@@ -89,7 +89,7 @@ def test_what_all_sentences_have_in_common_does_not_shut_the_source_out(key):
     """However large the bridge has grown, a gradient comes back through the first state."""
     model = translation.translator(ENCODER, cells.rnn(6, 6), **SIZES)
     of_source, target = model.init(key)
-    grown = of_source._replace(bridge=100 * of_source.bridge)
+    grown = of_source._replace(bridge=1e4 * of_source.bridge)
     (_, batch), *_ = data.parallel.bucketed(reversed_words(8, 0), tokens=32)
     total = lambda source: translation.log_prob(model, (source, target), batch).sum(
         where=batch.mask
