@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 
-__all__ = ["Cell", "affine", "passthrough", "recurrent_weights", "shift_register"]
+__all__ = ["Cell", "affine", "is_w_h", "passthrough", "recurrent_weights", "shift_register"]
 
 
 def passthrough(params, x):
@@ -90,10 +90,24 @@ class Cell(NamedTuple):
     gates: Callable | None = None  # params, state, input -> {name: values in (0, 1)}; "f" keeps
 
 
-def recurrent_weights(params) -> dict[str, jax.Array]:
+def is_w_h(path: str) -> bool:
+    """Return whether a leaf is named `w_h`.
+
+    >>> is_w_h("0.w_h"), is_w_h("0.w_hat")
+    (True, False)
+    """
+    return path.rpartition(".")[2] == "w_h"
+
+
+def recurrent_weights(params, named: Callable[[str], bool] = is_w_h) -> dict[str, jax.Array]:
     """Return the recurrent matrices W_h of a cell by path: every leaf that is named `w_h`.
 
     Each is `[n, k n]`, k blocks (gates) side by side, acting on rows: z = h w_h.
+
+    Args:
+        params: of the cell, or a tree like them.
+        named: whether the leaf of a path is one, where they have other names; for the cells of flax
+            it is `lmjax.interop.flax.is_recurrent`.
 
     >>> import jax.numpy as jnp
     >>> params = ({"w_h": jnp.eye(2), "b": jnp.zeros(2)}, {"w_h": jnp.ones((2, 2))})
@@ -102,5 +116,5 @@ def recurrent_weights(params) -> dict[str, jax.Array]:
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     name = lambda path: jax.tree_util.keystr(path, simple=True, separator=".")
-    named = ((name(path), leaf) for path, leaf in leaves)
-    return {name: leaf for name, leaf in named if name.rpartition(".")[2] == "w_h"}
+    by_path = ((name(path), leaf) for path, leaf in leaves)
+    return {path: leaf for path, leaf in by_path if named(path)}

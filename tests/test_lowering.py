@@ -12,6 +12,8 @@ import pytest
 
 import lmjax
 from lmjax import analysis, cells, data, decoding, models, train
+from lmjax.analysis.arguments import _by_step
+from lmjax.analysis.fixed_points import _ends, _jacobians
 from lmjax.analysis.spectrum import _modes
 from lmjax.decoding.prompt import advance
 from lmjax.decoding.sampling import _sample
@@ -66,6 +68,11 @@ def on_cell(function, *, cell=cells.lstm(N, N), batch=(), **options):
     return partial(function, cell, **options), *problem(cell, *batch)
 
 
+def on_points(function, *states):
+    cell, (params, _, xs) = CELLS["lstm"], problem(CELLS["lstm"])
+    return partial(function, cell), params, xs, *states
+
+
 def with_loss(function, *more, **options):
     loss = lambda params, state, y: (jax.tree.leaves(state)[0] - y).sum()
     cell = cells.lstm(N, N)
@@ -93,6 +100,7 @@ IDS = np.zeros((T, B), np.int32)
 BATCH = data.Batch(IDS, IDS, IDS == 0)
 KEY = jax.random.key(0)
 SAMPLING = {"length": 4, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "exclude": (1,)}
+STATES = (CELLS["lstm"].initial_state(None, (T,)),)
 JACOBIANS = np.ones((T, N, N), np.float32)
 ENTRIES = {  # name in the library -> (function, arguments)
     "unroll": lambda: on_cell(unroll),
@@ -154,6 +162,11 @@ ENTRIES = {  # name in the library -> (function, arguments)
     "sample": lambda: on_tasks(
         data.tasks.adding(10), data.tasks.copy_memory(2), data.tasks.temporal_order(10)
     ),
+    "_by_step": lambda: on_points(_by_step),
+    "_ends": lambda: on_points(partial(_ends, steps=2), *STATES),
+    "_jacobians": lambda: on_points(_jacobians, *STATES),
+    "covariant_lyapunov_vectors": lambda: on_cell(analysis.covariant_lyapunov_vectors, key=KEY),
+    "participation_ratio": lambda: (analysis.participation_ratio, JACOBIANS),
     "step_jacobians": lambda: on_cell(analysis.step_jacobians),
     "gate_values": lambda: on_cell(analysis.gate_values),
     "pascanu_bounds": lambda: on_cell(analysis.pascanu_bounds, cell=cells.rnn(N, N)),

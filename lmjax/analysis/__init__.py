@@ -2,7 +2,9 @@
 
 from lmjax.analysis.bptt import Contributions, bptt_contributions
 from lmjax.analysis.clipping import ClipState, clip_by_global_norm
+from lmjax.analysis.covariant import CovariantVectors, covariant_lyapunov_vectors
 from lmjax.analysis.exploding import Descent, descend, error_surface, toy_error
+from lmjax.analysis.fixed_points import FixedPoints, fixed_points
 from lmjax.analysis.gates import (
     Horizon,
     Saturation,
@@ -21,6 +23,7 @@ from lmjax.analysis.jacobian_products import (
 )
 from lmjax.analysis.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from lmjax.analysis.monitor import Monitor, MonitorState, monitor
+from lmjax.analysis.participation import participation_ratio
 from lmjax.analysis.routes import detach
 from lmjax.analysis.scaled import Scaled
 from lmjax.analysis.source_routes import SourceGradients, route_shares, source_gradients
@@ -48,7 +51,9 @@ from lmjax.analysis.vanishing import (
 __all__ = [
     "ClipState",
     "Contributions",
+    "CovariantVectors",
     "Descent",
+    "FixedPoints",
     "GradientBand",
     "GradientMap",
     "Horizon",
@@ -68,9 +73,11 @@ __all__ = [
     "bidirectional_gradient_maps",
     "bptt_contributions",
     "clip_by_global_norm",
+    "covariant_lyapunov_vectors",
     "descend",
     "detach",
     "error_surface",
+    "fixed_points",
     "gate_saturation",
     "gate_values",
     "input_gradient_map",
@@ -80,6 +87,7 @@ __all__ = [
     "lyapunov_spectrum",
     "memory_horizon",
     "monitor",
+    "participation_ratio",
     "pascanu_bounds",
     "product_log_singular_values",
     "recurrent_contribution_map",

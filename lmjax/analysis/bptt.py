@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
+from lmjax.analysis.arguments import encode_by_step
 from lmjax.analysis.scaled import add, log_norm, rescale
 from lmjax.analysis.trajectory import direct_gradients, step_loss, trajectory
 from lmjax.analysis.vanishing import total_gradients
@@ -30,8 +31,10 @@ class Contributions(NamedTuple):
     gradient: Any  # dL/dtheta, like the parameters
     log_norms: Any  # ln || g_t || of each leaf   [T]
     shares: Any  # <g_t, dL/dtheta> / ||dL/dtheta||^2 of each leaf   [T]; they sum to 1
+    initial: Any  # dL/ds_0, like the state
 
 
+@encode_by_step
 @partial(jax.jit, static_argnames=("cell", "loss"))
 @full_precision
 def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contributions:
@@ -46,7 +49,7 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
     direction G.
 
     Args:
-        cell: the recurrence; `encode` must treat the steps independently of each other.
+        cell: the recurrence.
         params: its parameters; the loss may have parameters of its own among them, or share them
             (tied).
         state: s_0, one sequence or a batch.
@@ -55,9 +58,13 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
         ys: targets of the loss, every leaf `[T, ...]`.
         mask: bool `[T]` or `[T, B]`; a padded step contributes nothing.
 
+    Raises:
+        ValueError: `encode` does not treat each step by itself.
+
     Returns:
-        `Contributions`, each like the parameters with None for an integer leaf. A leaf whose
-        gradient is zero has shares of zero.
+        `Contributions`, each like the parameters, or the state, with None for an integer leaf. A
+        leaf whose gradient is zero has shares of zero. The gradient is that for a given s_0; if it
+        is learned, `jax.vjp(cell.initial_state, params)[1](initial)` is what comes through it.
 
     >>> from lmjax.cell import Cell
     >>> cell = Cell(init=None, initial_state=None, step=lambda p, h, x: p["a"] * h + x)
@@ -70,9 +77,9 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
     References: Werbos (1990); Assaf and Schumann (2019) for itemising the sum.
     """
     run = trajectory(cell, params, state, xs, mask)
-    losses, direct = direct_gradients(loss, params, run.states, ys, mask)
+    losses, direct = direct_gradients(loss, params, run.states, ys, mask, run.batch)
     losses = jnp.sum(losses, axis=range(1, losses.ndim))
-    cts, exponents = total_gradients(run, losses, direct)
+    (at_start, start_exponent), (cts, exponents) = total_gradients(run, losses, direct)
     theta, theta_int = partition(params)
     of_t = (run.previous, run.states, xs, ys, mask)
 
@@ -114,9 +121,8 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
         return jax.tree.map(norm, in_made, in_lost, *norms, *pull_made(ct), *pull_lost(one))
 
     per_step = lambda x, like: x.reshape(-1, *[1] * (like.ndim - 1))
-    plain = jax.tree.map(
-        lambda ct: ct * per_step(jnp.ldexp(jnp.ones((), ct.dtype), exponents), ct), cts
-    )
+    power = lambda ct, exponent: jnp.ldexp(jnp.ones((), ct.dtype), exponent)
+    plain = jax.tree.map(lambda ct: ct * per_step(power(ct, exponents), ct), cts)
     (gradient,) = jax.vjp(both, theta)[1]((plain, jnp.ones_like(losses)))
     leaves, tree = jax.tree.flatten(theta)
 
@@ -127,9 +133,9 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
         _, (states, losses) = jax.jvp(along, (leaves[k],), (direction,))
         inner = lambda a, b: jnp.sum((a * b).reshape(len(a), -1), axis=1)
         through_state = jax.tree.reduce(jnp.add, jax.tree.map(inner, cts, states))
-        power = lambda e: jnp.ldexp(jnp.ones((), direction.dtype), e - exponent)
         squared = jnp.sum(direction**2)
-        share = through_state * power(exponents) + losses * power(0)
+        scale = lambda e: power(direction, e - exponent)
+        share = through_state * scale(exponents) + losses * scale(0)
         return jnp.where(squared == 0, 0, share / jnp.where(squared == 0, 1, squared))
 
     each = [shares(k, g) for k, g in enumerate(jax.tree.leaves(gradient))]
@@ -137,6 +143,7 @@ def bptt_contributions(cell, params, state, xs, loss, ys, *, mask=None) -> Contr
         gradient,
         lax.map(log_norms, (of_t, cts, exponents), batch_size=TOGETHER),
         jax.tree.unflatten(tree, each),
+        jax.tree.map(lambda ct: ct * power(ct, start_exponent), at_start),
     )
 
 

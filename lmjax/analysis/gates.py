@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from lmjax.analysis.scaled import Scaled
 from lmjax.analysis.trajectory import trajectory
 from lmjax.cell import Cell
 from lmjax.precision import full_precision
@@ -128,8 +129,9 @@ def memory_horizon(log_norms, *, fraction: float = 0.01) -> Horizon:
         lag = min { l : norm_l < fraction norm_0 },      log norm_l ~ a - l / tau   (least squares)
 
     Args:
-        log_norms: natural log-norms `[..., lags]`, lag 0 first; NaN where there is no such lag,
-            which counts for nothing, and -inf for an exact zero, which is under every fraction.
+        log_norms: natural log-norms `[..., lags]`, or the norms as `Scaled`, lag 0 first; NaN where
+            there is no such lag, which counts for nothing, and -inf for an exact zero, which is
+            under every fraction.
         fraction: between 0 and 1; 0.5 gives the half-life.
 
     Raises:
@@ -141,6 +143,7 @@ def memory_horizon(log_norms, *, fraction: float = 0.01) -> Horizon:
     """
     if not 0 < fraction < 1:
         raise ValueError(f"memory_horizon: fraction must lie between 0 and 1, got {fraction}")
+    log_norms = log_norms.log if isinstance(log_norms, Scaled) else log_norms
     log_norms = jnp.asarray(log_norms, jnp.result_type(float))
     lags = jnp.arange(log_norms.shape[-1], dtype=log_norms.dtype)
     under = log_norms < log_norms[..., :1] + jnp.log(fraction)

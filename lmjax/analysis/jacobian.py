@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
+from lmjax.analysis.arguments import check_one_sequence
 from lmjax.analysis.trajectory import trajectory
 from lmjax.precision import full_precision
 from lmjax.tree import partition
@@ -42,6 +43,7 @@ def step_jacobians(cell, params, state, xs, *, mask=None, chunk: int | None = No
     >>> step_jacobians(cell, 0.5, jnp.zeros(1), jnp.ones((2, 1))).tolist()
     [[[0.5]], [[0.5]]]
     """
+    check_one_sequence("step_jacobians", cell, params, state)
     run = trajectory(cell, params, state, xs, mask)
     flat, unravel = ravel_pytree(partition(state)[0])
     basis = jax.vmap(unravel)(jnp.eye(len(flat), dtype=flat.dtype))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lmjax.analysis.arguments import check_one_sequence, settled, steps
 from lmjax.analysis.scaled import Scaled, rescale
 from lmjax.analysis.trajectory import trajectory
 from lmjax.precision import full_precision
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 
+@settled("jacobians", starts=steps)
 @partial(jax.jit, static_argnames=("ord", "max_lag"))
 @full_precision
 def jacobian_product_norms(
@@ -96,6 +98,7 @@ class NormProbes(NamedTuple):
     standard_error: jax.Array  # [R, max_lag + 1]  of log_norm
 
 
+@settled("xs", starts=steps)
 @partial(jax.jit, static_argnames=("cell", "num_probes", "max_lag"))
 @full_precision
 def jacobian_norm_probes(
@@ -143,6 +146,7 @@ def jacobian_norm_probes(
     """
     if num_probes < 2:
         raise ValueError(f"jacobian_norm_probes: num_probes must be at least 2, got {num_probes}")
+    check_one_sequence("jacobian_norm_probes", cell, params, state)
     run = trajectory(cell, params, state, xs, mask)
     length = len(jax.tree.leaves(xs)[0])
     starts, max_lag = _starts_and_lags("jacobian_norm_probes", length, starts, max_lag)
@@ -194,7 +198,7 @@ def product_log_singular_values(
     diagonals converge to the singular values, by a factor (sigma_{i+1} / sigma_i)^2 a sweep. The
     sweeps end when no logarithm changes by more than `tol`. A product so short that a plain SVD
     resolves all its singular values to `tol` is given to one, for there neighbours are close and
-    the sweeps slow.
+    the sweeps slow. How many sweeps there are is decided by the values: no reverse-mode derivative.
 
     Args:
         jacobians: `[T, S, S]`, J_1 to J_T.

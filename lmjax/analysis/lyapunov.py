@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
+from lmjax.analysis.arguments import check_one_sequence
 from lmjax.analysis.trajectory import trajectory
 from lmjax.precision import full_precision
 from lmjax.tree import partition
@@ -21,7 +22,7 @@ class LyapunovSpectrum(NamedTuple):
     """The k largest Lyapunov exponents of a run, in nats a step."""
 
     exponents: jax.Array  # [k]
-    standard_error: jax.Array  # [k]  from means of batches of steps: they may be correlated
+    standard_error: jax.Array  # [k]  from means of batches of steps; NaN for a single step
     local: jax.Array  # [T, k]  ln |R_ii| of each step; their mean after the burn-in is the exponent
     kaplan_yorke: jax.Array  # []  dimension; NaN where more than k exponents are needed to tell
     entropy_bound: jax.Array  # []  of the entropy rate: the sum of the positive exponents
@@ -63,13 +64,11 @@ def lyapunov_spectrum(
     References: Benettin, Galgani, Giorgilli and Strelcyn (1980); Kaplan and Yorke (1979); Pesin
     (1977); Engelken, Wolf and Abbott (2023).
     """
-    flat, unravel = ravel_pytree(partition(state)[0])
-    size, length = len(flat), len(jax.tree.leaves(xs)[0])
-    count = size if num_exponents is None else num_exponents
-    if not 1 <= count <= size:
-        raise ValueError(
-            f"lyapunov_spectrum: num_exponents must be in 1..S = {size}, got {num_exponents}"
-        )
+    check_one_sequence("lyapunov_spectrum", cell, params, state)
+    length = len(jax.tree.leaves(xs)[0])
+    q, unravel = orthogonal_directions(
+        "lyapunov_spectrum: num_exponents", state, num_exponents, key
+    )
     if not 0 <= burn_in < length:
         raise ValueError(
             f"lyapunov_spectrum: burn_in must be in 0..T - 1 = {length - 1}, got {burn_in}"
@@ -81,7 +80,6 @@ def lyapunov_spectrum(
         q, r = jnp.linalg.qr(jax.vmap(push, 1, 1)(q))
         return q, jnp.log(jnp.abs(jnp.diagonal(r)))
 
-    q = jnp.linalg.qr(jax.random.normal(key, (size, count), flat.dtype))[0]
     _, local = lax.scan(body, q, run.steps)
     counted = jnp.ones(length - burn_in, bool) if mask is None else mask[burn_in:]
     exponents, standard_error = _mean(local[burn_in:], counted)
@@ -89,9 +87,23 @@ def lyapunov_spectrum(
         exponents,
         standard_error,
         local,
-        _kaplan_yorke(exponents, size),
+        _kaplan_yorke(exponents, len(q)),
         jnp.sum(jnp.maximum(exponents, 0)),
     )
+
+
+def orthogonal_directions(name: str, state, count: int | None, key):
+    """Return `count` random directions of a state as columns `[S, k]`, and the way back from one.
+
+    Raises:
+        ValueError: `count` is not in 1..S; it is called `name`.
+    """
+    flat, unravel = ravel_pytree(partition(state)[0])
+    size = len(flat)
+    k = size if count is None else count
+    if not 1 <= k <= size:
+        raise ValueError(f"{name} must be in 1..S = {size}, got {count}")
+    return jnp.linalg.qr(jax.random.normal(key, (size, k), flat.dtype))[0], unravel
 
 
 def _mean(x, counted):
@@ -105,7 +117,8 @@ def _mean(x, counted):
     excess = jnp.where(counted[:, None] > 0, x - mean, 0)
     sums = jax.ops.segment_sum(excess, of_step, batches)
     square = jnp.sum(sums**2, axis=0) * batches / (batches - 1)
-    return mean, jnp.sqrt(jnp.where(square > 0, square, 1)) * (square > 0) / total
+    error = jnp.sqrt(jnp.where(square > 0, square, 1)) * (square > 0) / total
+    return mean, jnp.where(total > 1, error, jnp.nan)
 
 
 def _kaplan_yorke(exponents, size):

@@ -74,7 +74,9 @@ def log_norm_of_rescaled(x, exponent, batch: int = 0):
     """Return the same of what `rescale` returned."""
     squares = [jnp.sum(leaf**2, axis=tuple(range(batch, leaf.ndim))) for leaf in jax.tree.leaves(x)]
     square = jax.tree.reduce(jnp.add, squares)
-    return jnp.log(square) / 2 + exponent * jnp.log(jnp.asarray(2, square.dtype))
+    nothing = square == 0  # kept out of the logarithm: its derivative there is infinite
+    log = jnp.where(nothing, -jnp.inf, jnp.log(jnp.where(nothing, 1, square)))
+    return log / 2 + exponent * jnp.log(jnp.asarray(2, square.dtype))
 
 
 def _largest(x, batch):

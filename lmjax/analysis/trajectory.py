@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lmjax.analysis.arguments import batch_of
 from lmjax.tree import combine, partition, shift, where
 from lmjax.unroll.backward import run_linearised
 from lmjax.unroll.reference import check_arguments, masked
@@ -29,6 +30,7 @@ class Trajectory(NamedTuple):
     states: Any  # s_t         [T, ...]
     inputs: Any  # encode(params, xs)   [T, ...]
     mask: jax.Array | None  # [T] or [T, B]
+    batch: tuple[int, ...] | None  # axes of a state before those of one sequence, if known
 
     def pullback(self, at_t) -> Callable:
         """Return ds_t -> (dparams, ds_{t-1}, dinput_t), the derivative at t transposed."""
@@ -62,6 +64,7 @@ def trajectory(cell, params, state, xs, mask=None) -> Trajectory:
         states,
         inputs if mask is None else inputs[0],
         mask,
+        batch_of(cell, params, state),
     )
 
 
@@ -83,11 +86,11 @@ def step_loss(loss):
     return masked
 
 
-def direct_gradients(loss, params, states, ys, mask=None):
+def direct_gradients(loss, params, states, ys, mask=None, batch=None):
     """Return l_t = loss(params, s_t, y_t) and dl_t/ds_t of every step.
 
     The loss may give one number a sequence (`[B]`): its shape says which axes of a state are
-    batch axes.
+    batch axes, and must be those of `batch` where they are known.
 
     Returns:
         `(losses [T, ...], dl_t/ds_t [T, ...] in the floating leaves of the state)`.
@@ -98,6 +101,11 @@ def direct_gradients(loss, params, states, ys, mask=None):
         value, pull = jax.vjp(
             lambda s: step_loss(loss)(params, combine(s, others), y, valid), floats
         )
+        if batch is not None and value.shape != batch[: value.ndim]:
+            one_each = f", or one a sequence, {list(batch)}" if batch else ""
+            raise ValueError(
+                f"loss: must give one number a step{one_each}, got shape {list(value.shape)}"
+            )
         return value, pull(jnp.ones_like(value))[0]
 
     return jax.vmap(at_t)(states, ys, mask)

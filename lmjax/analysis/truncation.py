@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lmjax.analysis.arguments import counts, settled
 from lmjax.analysis.trajectory import direct_gradients, trajectory
 from lmjax.precision import full_precision
 from lmjax.tree import combine, partition
@@ -25,6 +26,7 @@ class TruncationBias(NamedTuple):
     norm_ratio: jax.Array  # ||g_k|| / ||G||
 
 
+@settled("xs", ks=counts)
 @partial(jax.jit, static_argnames=("cell", "loss", "ks", "mode"))
 @full_precision
 def truncation_bias(
@@ -45,7 +47,7 @@ def truncation_bias(
         xs: inputs `[T, ...]` or `[T, B, ...]`.
         loss: `params, s_t, y_t -> l_t`, of one step; what it returns is summed. Static under jit.
         ys: targets of the loss, every leaf `[T, ...]`.
-        ks: numbers of steps, a tuple; T and above give the whole gradient.
+        ks: numbers of steps, or one; T and above give the whole gradient.
         mode: "sliding" or "chunked".
         mask: bool `[T]` or `[T, B]`.
 
@@ -67,10 +69,8 @@ def truncation_bias(
     """
     if mode not in ("sliding", "chunked"):
         raise ValueError(f"truncation_bias: mode must be 'sliding' or 'chunked', got {mode!r}")
-    if not ks or min(ks) < 1:
-        raise ValueError(f"truncation_bias: every k must be at least 1, got {ks}")
     run = trajectory(cell, params, state, xs, mask)
-    losses, direct = direct_gradients(loss, params, run.states, ys, mask)
+    losses, direct = direct_gradients(loss, params, run.states, ys, mask, run.batch)
     length = len(losses)
     back = _sliding if mode == "sliding" else _chunked
     truncated, whole = (

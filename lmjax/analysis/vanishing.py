@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lmjax.analysis.arguments import check_one_sequence, settled, steps
 from lmjax.analysis.scaled import add, log_norm, log_norm_of_rescaled, rescale
 from lmjax.analysis.trajectory import Trajectory, direct_gradients, trajectory
 from lmjax.analysis.weights import pullback_log_norms
-from lmjax.cell import recurrent_weights
+from lmjax.cell import is_w_h, recurrent_weights
 from lmjax.precision import full_precision
 
 __all__ = [
@@ -37,6 +38,7 @@ class StateGradients(NamedTuple):
     losses: jax.Array  # l_t
     log_total: jax.Array  # ln || dL/ds_t ||: through s_t's own loss and through all later states
     log_direct: jax.Array  # ln || dl_t/ds_t ||: through its own loss alone
+    log_initial: jax.Array  # ln || dL/ds_0 ||   [] or [B]
 
 
 @partial(jax.jit, static_argnames=("cell", "loss"))
@@ -69,16 +71,19 @@ def state_gradients(cell, params, state, xs, loss, ys, *, mask=None) -> StateGra
     [0.25, 0.5, 1.0]
     """
     run = trajectory(cell, params, state, xs, mask)
-    losses, direct = direct_gradients(loss, params, run.states, ys, mask)
-    cts, exponents = total_gradients(run, losses, direct)
+    losses, direct = direct_gradients(loss, params, run.states, ys, mask, run.batch)
+    initial, total = total_gradients(run, losses, direct)
     batch = losses.ndim
     return StateGradients(
-        losses, log_norm_of_rescaled(cts, exponents, batch), log_norm(direct, batch=batch)
+        losses,
+        log_norm_of_rescaled(*total, batch),
+        log_norm(direct, batch=batch),
+        log_norm_of_rescaled(*initial, batch - 1),
     )
 
 
 def total_gradients(run: Trajectory, losses, direct):
-    """Return dL/ds_t for every t as `(mantissas [T, ...], exponents [T, *batch])`."""
+    """Return dL/ds_0, and dL/ds_t for every t, as pairs of mantissas and exponents."""
     batch = losses.ndim - 1
     zero = jnp.zeros(losses.shape[1:], jnp.int32)
 
@@ -88,7 +93,7 @@ def total_gradients(run: Trajectory, losses, direct):
         return rescale(run.pullback(step)(ct)[1], exponent, batch), (ct, exponent)
 
     nothing = rescale(jax.tree.map(lambda d: jnp.zeros_like(d[0]), direct), zero, batch)
-    return lax.scan(body, nothing, (run.steps, direct), reverse=True)[1]
+    return lax.scan(body, nothing, (run.steps, direct), reverse=True)
 
 
 # --- each loss by itself --------------------------------------------------------------------------
@@ -100,6 +105,7 @@ class GradientMap(NamedTuple):
     losses: jax.Array  # l_i   [T]
     targets: jax.Array  # the steps i of the rows   [R]
     log_norm: jax.Array  # [R, T]  row i, column j;  -inf where j > i, which has no part in l_i
+    log_initial: jax.Array  # ln || dJ_i/ds_0 ||   [R]
 
     @property
     def log_relative(self) -> jax.Array:
@@ -127,6 +133,7 @@ def _relative(log, reference):
     return jnp.where(log == -jnp.inf, log, log - reference)
 
 
+@settled("xs", targets=steps)
 @partial(jax.jit, static_argnames=("cell", "loss"))
 @full_precision
 def state_gradient_map(
@@ -162,10 +169,11 @@ def state_gradient_map(
     References: Pascanu, Mikolov and Bengio (2013), equation 5, for the terms.
     """
     run = trajectory(cell, params, state, xs, mask)
-    losses, direct = direct_gradients(loss, params, run.states, ys, mask)
+    losses, direct = direct_gradients(loss, params, run.states, ys, mask, run.batch)
     return GradientMap(losses, *_sweep(run, losses, direct, targets, _state_norms))
 
 
+@settled("xs", targets=steps)
 @partial(jax.jit, static_argnames=("cell", "loss"))
 @full_precision
 def input_gradient_map(
@@ -189,14 +197,15 @@ def input_gradient_map(
     References: Madsen (2019); Verwimp, Van hamme, Renkens and Wambacq (2018).
     """
     run = trajectory(cell, params, state, xs, mask)
-    losses, direct = direct_gradients(loss, params, run.states, ys, mask)
+    losses, direct = direct_gradients(loss, params, run.states, ys, mask, run.batch)
     return GradientMap(losses, *_sweep(run, losses, direct, targets, _input_norms))
 
 
-@partial(jax.jit, static_argnames=("cell", "loss"))
+@settled("xs", targets=steps)
+@partial(jax.jit, static_argnames=("cell", "loss", "named"))
 @full_precision
 def recurrent_contribution_map(
-    cell, params, state, xs, loss, ys, *, targets=None, mask=None
+    cell, params, state, xs, loss, ys, *, targets=None, mask=None, named=is_w_h
 ) -> dict[str, GradientMap]:
     """Return what every step adds to every loss's gradient in the recurrent weights.
 
@@ -206,7 +215,8 @@ def recurrent_contribution_map(
     counted. Arguments as for `state_gradient_map`; of one sequence.
 
     Returns:
-        One map for each recurrent matrix, by path, see `lmjax.cell.recurrent_weights`.
+        One map for each recurrent matrix, by path: `named` and they as for
+        `lmjax.cell.recurrent_weights`.
 
     >>> from lmjax.cell import Cell
     >>> cell = Cell(init=None, initial_state=None, step=lambda p, h, x: p["w_h"] * h + x)
@@ -215,15 +225,17 @@ def recurrent_contribution_map(
     >>> jnp.exp(terms.log_norm).round(4).tolist()     # a^(i - j) h_{j - 1}
     [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.5, 1.5]]
     """
+    check_one_sequence("recurrent_contribution_map", cell, params, state)
     run = trajectory(cell, params, state, xs, mask)
-    losses, direct = direct_gradients(loss, params, run.states, ys, mask)
+    losses, direct = direct_gradients(loss, params, run.states, ys, mask, run.batch)
     if losses.ndim > 1:
         raise ValueError(
             "recurrent_contribution_map: loss must be a scalar a step, "
             f"got shape {losses.shape[1:]}"
         )
-    targets, logs = _sweep(run, losses, direct, targets, _recurrent_norms)
-    return {name: GradientMap(losses, targets, log) for name, log in logs.items()}
+    measure = partial(_recurrent_norms, named)
+    targets, logs, initial = _sweep(run, losses, direct, targets, measure)
+    return {name: GradientMap(losses, targets, log, initial) for name, log in logs.items()}
 
 
 @partial(jax.jit, static_argnames=("cell", "loss", "max_lag"))
@@ -250,7 +262,7 @@ def state_gradient_band(
     if max_lag < 0:
         raise ValueError(f"state_gradient_band: max_lag must be at least 0, got {max_lag}")
     run = trajectory(cell, params, state, xs, mask)
-    losses, direct = direct_gradients(loss, params, run.states, ys, mask)
+    losses, direct = direct_gradients(loss, params, run.states, ys, mask, run.batch)
     batch, size, length = losses.ndim, max_lag + 1, len(losses)
 
     def body(ring, at_t):
@@ -270,6 +282,7 @@ def state_gradient_band(
     )
 
 
+@settled("xs", targets=steps)
 def bidirectional_gradient_maps(
     forward, backward, params, xs, loss, ys, *, targets=None, mask=None
 ) -> tuple[GradientMap, GradientMap]:
@@ -299,12 +312,15 @@ def bidirectional_gradient_maps(
     flip = lambda tree: jax.tree.map(lambda x: x[::-1], tree)
     ahead = trajectory(forward, params[0], forward.initial_state(params[0]), xs, mask)
     back = trajectory(backward, params[1], backward.initial_state(params[1]), flip(xs), flip(mask))
-    losses, direct = direct_gradients(loss, params, (ahead.states, flip(back.states)), ys, mask)
+    losses, direct = direct_gradients(
+        loss, params, (ahead.states, flip(back.states)), ys, mask, ahead.batch
+    )
     mirrored = None if targets is None else len(losses) - 1 - jnp.asarray(targets)
-    targets, to_forward = _sweep(ahead, losses, direct[0], targets, _state_norms)
-    _, to_backward = _sweep(back, losses, flip(direct[1]), mirrored, _state_norms)
-    to_backward = to_backward[:, ::-1] if mirrored is not None else to_backward[::-1, ::-1]
-    return GradientMap(losses, targets, to_forward), GradientMap(losses, targets, to_backward)
+    targets, *to_forward = _sweep(ahead, losses, direct[0], targets, _state_norms)
+    _, *to_backward = _sweep(back, losses, flip(direct[1]), mirrored, _state_norms)
+    log, initial = to_backward if mirrored is not None else flip(to_backward)
+    maps = to_forward, (log[:, ::-1], initial)
+    return GradientMap(losses, targets, *maps[0]), GradientMap(losses, targets, *maps[1])
 
 
 def _state_norms(pull, cts, exponents):
@@ -315,8 +331,8 @@ def _input_norms(pull, cts, exponents):
     return log_norm(jax.vmap(lambda ct: pull(ct)[2])(cts), exponents, exponents.ndim)
 
 
-def _recurrent_norms(pull, cts, exponents):
-    norms = lambda row: recurrent_weights(pullback_log_norms(pull, *row)[0])
+def _recurrent_norms(named, pull, cts, exponents):
+    norms = lambda row: recurrent_weights(pullback_log_norms(pull, *row)[0], named)
     return lax.map(norms, (cts, exponents), batch_size=8)  # one may be of the size of the matrix
 
 
@@ -327,7 +343,7 @@ def _sweep(run: Trajectory, losses, direct, targets, measure):
     that block on, which saves almost half of the work of a stack of T rows.
 
     Returns:
-        `(targets [R], measures [R, T, ...])`.
+        `(targets [R], measures [R, T, ...], ln || dJ_i/ds_0 || [R, ...])`.
     """
     length = len(losses)
     blocks = min(8, -(-length // BLOCK)) if targets is None else 1
@@ -344,7 +360,7 @@ def _sweep(run: Trajectory, losses, direct, targets, measure):
             0, jax.tree.map(partial(_lengthen, count=len(targets), axis=1, value=-jnp.inf), log)
         )
     joined = lambda *parts: jnp.swapaxes(jnp.concatenate(parts), 0, 1)
-    return targets, jax.tree.map(joined, *columns)
+    return targets, jax.tree.map(joined, *columns), log_norm(*stack, losses.ndim)
 
 
 def _lengthen(x, count, axis, value):

@@ -1,6 +1,7 @@
 """Language models: an embedding, a cell and a head."""
 
 from lmjax.models import maxent, ngram, snm, translation
+from lmjax.models.as_cell import as_cell
 from lmjax.models.cache import cache_log_prob, with_cache
 from lmjax.models.language_model import (
     LanguageModel,
@@ -23,6 +24,7 @@ __all__ = [
     "Mixture",
     "Params",
     "Penalties",
+    "as_cell",
     "cache_log_prob",
     "join",
     "log_prob",

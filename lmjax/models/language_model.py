@@ -69,8 +69,18 @@ def lookup(embed, tokens):
     >>> lookup(jnp.ones((2, 1)), jnp.array([1, 2, -1])).ravel().tolist()
     [1.0, nan, nan]
     """
-    tokens = jnp.where(is_word(tokens, len(embed)), tokens, len(embed))  # -1 is not the last row
+    tokens = _outside_last(embed, tokens)
     return _lookup(embed, tokens) if isinstance(embed, jax.Array) else embed.take(tokens, axis=0)
+
+
+def rows_at(embed, tokens):
+    """Do what `lookup` does, differentiated in any mode."""
+    return embed.take(_outside_last(embed, tokens), axis=0)
+
+
+def _outside_last(embed, tokens):
+    """Return tokens, V for those that are no words: -1 is not the last row."""
+    return jnp.where(is_word(tokens, len(embed)), tokens, len(embed))
 
 
 @jax.custom_vjp

@@ -150,3 +150,19 @@ def log_norm(x, axes=1):
     """Log of the norm over the last axes."""
     with np.errstate(divide="ignore"):
         return np.log(np.linalg.norm(np.asarray(x).reshape(*x.shape[: x.ndim - axes], -1), axis=-1))
+
+
+def check_contributions(contributions, untied, whole, atol=1e-10):
+    """Against the gradients g_t of parameters that are untied over time, and their sum."""
+    for g, norms, shares, got, of in zip(
+        *map(
+            jax.tree.leaves,
+            (untied, contributions.log_norms, contributions.shares, contributions.gradient, whole),
+        ),
+        strict=True,
+    ):
+        g = np.asarray(g).reshape(len(g), -1)
+        np.testing.assert_allclose(got, of, atol=atol)
+        np.testing.assert_allclose(np.exp(norms), np.linalg.norm(g, axis=1), atol=atol)
+        np.testing.assert_allclose(shares, g @ g.sum(0) / (g.sum(0) @ g.sum(0)), atol=atol)
+        assert abs(shares.sum() - 1) < 1e-13

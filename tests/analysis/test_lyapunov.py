@@ -99,3 +99,39 @@ def test_standard_errors_are_those_of_independent_steps():
 def test_refuses(arguments, key):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         analysis.lyapunov_spectrum(*make("rnn").run, key=key, **arguments)
+
+
+def test_covariant_vectors_of_a_linear_cell_are_its_eigenvectors(key):
+    w = jnp.diag(jnp.array([1.5, 0.9, 0.3])) + jnp.triu(jax.random.normal(key, (3, 3)), 1)
+    cell = LINEAR._replace(step=lambda w, h, x: w @ h)
+    run = cell, w, jnp.zeros(3), jnp.zeros((300, 3))
+    vectors, growth = analysis.covariant_lyapunov_vectors(*run, key=key)
+    values, expected = np.linalg.eig(w)
+    order = np.argsort(-abs(values))
+    np.testing.assert_allclose(growth[150], np.log(abs(values[order])), atol=1e-10)
+    np.testing.assert_allclose(abs(vectors[150]), abs(expected[:, order]), atol=1e-10)
+
+
+def test_covariant_vectors_are_carried_into_each_other_at_the_rates_of_the_exponents(key):
+    run = HENON, jnp.array([1.4, 0.3]), jnp.array([0.1, 0.1]), jnp.zeros(4000)
+    vectors, growth = analysis.covariant_lyapunov_vectors(*run, key=key)
+    jacobians = analysis.step_jacobians(*run)
+    carried = jacobians[1:] @ vectors[:-1]
+    np.testing.assert_allclose(carried, vectors[1:] * jnp.exp(growth[1:])[:, None], atol=1e-9)
+    exponents = analysis.lyapunov_spectrum(*run, key=key).exponents
+    np.testing.assert_allclose(growth[50:-50].mean(0), exponents, atol=0.02)
+    first, _ = analysis.covariant_lyapunov_vectors(*run, key=key, num_vectors=1)
+    np.testing.assert_allclose(abs(first[2000, :, 0]), abs(vectors[2000, :, 0]), atol=1e-9)
+
+
+def test_one_step_has_no_standard_error(key):
+    run = LOGISTIC, 4.0, jnp.full(1, 0.3), jnp.zeros(1)
+    assert jnp.isnan(analysis.lyapunov_spectrum(*run, key=key).standard_error).all()
+
+
+def test_states_vary_in_as_many_directions_as_their_covariance_says(key):
+    states = jax.random.normal(key, (7, 50, 4)) * jnp.array([1, 0.5, 0.1, 1e-30]) + 3
+    values = np.linalg.eigvalsh(np.cov(states.reshape(-1, 4).T))
+    expected = values.sum() ** 2 / (values**2).sum()
+    np.testing.assert_allclose(analysis.participation_ratio(states), expected, rtol=1e-10)
+    assert jnp.isnan(analysis.participation_ratio(jnp.ones((5, 4))))

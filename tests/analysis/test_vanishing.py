@@ -7,6 +7,7 @@ from brute import N_IN, brute, log_norm, make
 
 from lmjax import analysis, cells
 from lmjax.cell import Cell, recurrent_weights
+from lmjax.interop.flax import is_recurrent
 from lmjax.unroll import record, unroll
 
 
@@ -49,6 +50,29 @@ def test_input_and_contribution_maps_are_those_of_brute_force(some):
     weights = analysis.recurrent_contribution_map(*case)
     for k in untied:
         np.testing.assert_allclose(weights[k].log_norm, untied[k], atol=1e-10)
+
+
+def test_contribution_maps_of_a_foreign_cell_by_what_its_recurrent_matrices_are_called():
+    case, expected = make("linen"), brute("linen")
+    untied = recurrent_weights(expected.loss_params, is_recurrent)
+    found = analysis.recurrent_contribution_map(*case, named=is_recurrent)
+    assert untied and list(found) == list(untied)
+    for path, terms in untied.items():
+        np.testing.assert_allclose(found[path].log_norm, log_norm(terms, 2), atol=1e-10)
+    of_nnx = recurrent_weights(make("nnx").params, is_recurrent)
+    assert [w.shape for w in of_nnx.values()] == [(4, 12)]
+
+
+def test_a_regulariser_of_a_map_has_a_gradient_beside_losses_that_are_zero():
+    cell, params, state, xs, *_ = make("rnn")
+    weights = jnp.array([0.0, 1, 0, 1, 1])
+    weighted = lambda params, h, weight: weight * jnp.sum(h**2)
+
+    def spread(params):
+        found = analysis.state_gradient_map(cell, params, state, xs, weighted, weights).log_norm
+        return jnp.sum(jnp.where(jnp.isfinite(found), found, 0) ** 2)
+
+    assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(jax.grad(spread)(params)))
 
 
 def test_bands_and_targets_are_parts_of_the_map(some):
@@ -238,7 +262,8 @@ def test_the_map_needs_the_memory_it_states():
         jnp.zeros((length, n), "float32"),
     )
     loss = lambda p, h, y: jnp.sum((h - y) ** 2)
-    lowered = analysis.state_gradient_map.lower(cell, *arrays[:3], loss, arrays[3])
+    run = lambda *arrays: analysis.state_gradient_map(cell, *arrays[:3], loss, arrays[3])
+    lowered = jax.jit(run).lower(*arrays)
     temp = lowered.compile().memory_analysis().temp_size_in_bytes
     assert temp < 12 * 4 * (length * n + length**2) < 4 * length**2 * n
 
