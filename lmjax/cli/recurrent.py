@@ -1,9 +1,9 @@
-"""The commands about a trained model: eval, generate, complete, diagnose."""
+"""The commands about trained models: eval, generate, complete, diagnose, compare."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,30 +121,70 @@ def diagnose(
         corpus: Directory of the text to read, its file, or "stdlib"; default that of the training.
         as_json: Print one JSON object.
     """
+    _study([run], out, corpus, as_json)
+
+
+def compare(
+    runs: Positional[tuple[Path, ...]],
+    out: Path,
+    corpus: str | None = None,
+    as_json: Json = False,
+) -> None:
+    """Show how gradients flow through several trained models, side by side, in the same scales.
+
+    Args:
+        runs: Directories of two runs or more, with one vocabulary.
+        out: Directory for report.html and report.json.
+        corpus: Directory of the text to read, its file, or "stdlib"; default that of the training
+            of the first.
+        as_json: Print one JSON object.
+    """
+    if len(runs) < 2 or len(set(map(str, runs))) < len(runs):
+        raise ValueError(f"runs: must be two different ones or more, got {[*map(str, runs)]}")
+    _study(runs, out, corpus, as_json)
+
+
+# --- what the commands share ----------------------------------------------------------------------
+
+
+def _study(runs: Sequence[Path], out: Path, corpus: str | None, as_json: bool) -> None:
+    """Write the page about runs, which read one text."""
     import lmjax.report as report  # matplotlib takes a second to import
 
     begin = time.perf_counter()
     training.keep_memory()
-    trained = training.load_run(run)
+    loaded = [training.load_run(run) for run in runs]
+    for run, trained in zip(runs, loaded, strict=True):
+        if trained.vocab != loaded[0].vocab:
+            raise ValueError(f"runs: {runs[0]} and {run} have different vocabularies")
     with working("reading the test text and studying the gradients"):
-        text = _text_of(run, trained, corpus, "test")
-        subject = report.Subject(
-            trained.config["model"]["cell"],
-            trained.lm,
-            trained.params,
-            before=training.init_params(trained.lm, jax.random.key(trained.config["seed"])),
-            history=training.load_history(run),
-            max_norm=trained.config["clip"],
-        )
-        sections, numbers = report.diagnose([subject], text.test)
-    signature = metrics.signature(corpus=called(text), split="test", seed=trained.config["seed"])
-    lead = f"A look inside the run {run.name}. {signature}"
+        text = _text_of(runs[0], loaded[0], corpus, "test")
+        subjects = [
+            report.Subject(
+                name,
+                trained.lm,
+                trained.params,
+                before=training.init_params(trained.lm, jax.random.key(trained.config["seed"])),
+                history=training.load_history(run),
+                max_norm=trained.config["clip"],
+            )
+            for run, name, trained in zip(runs, _names(runs, loaded), loaded, strict=True)
+        ]
+        sections, numbers = report.diagnose(subjects, text.test)
+    seeds = ",".join(str(trained.config["seed"]) for trained in loaded)
+    signature = metrics.signature(corpus=called(text), split="test", seed=seeds)
+    lead = f"A look inside {', '.join(run.name for run in runs)}. {signature}"
     answer = {"models": numbers, "seconds": time.perf_counter() - begin, "signature": signature}
     place = report.write(out, report.page("How gradients flow", lead, sections), answer)
     emit({**answer, "page": str(place)}, as_json, str(place))
 
 
-# --- what the commands share ----------------------------------------------------------------------
+def _names(runs: Sequence[Path], loaded: Sequence[Trained]) -> list[str]:
+    """Return what runs are called on a page."""
+    if len(runs) == 1:
+        return [loaded[0].config["model"]["cell"]]
+    short = [run.name for run in runs]
+    return short if len(set(short)) == len(short) else [*map(str, runs)]
 
 
 def _text_of(run: Path, trained: Trained, corpus: str | None, split: str) -> data.Corpus:
@@ -169,4 +209,5 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "generate": generate,
     "complete": complete,
     "diagnose": diagnose,
+    "compare": compare,
 }

@@ -10,6 +10,7 @@ from lmjax.plot.gradients import (
 )
 from lmjax.plot.maps import error_surface, gradient_map
 from lmjax.plot.ngram import ngram_perplexity, ngram_sparsity, ngram_storage
+from lmjax.plot.states import fixed_points
 from lmjax.plot.style import STYLE, data_uri, panels, save_figures
 from lmjax.plot.systems import systems
 from lmjax.plot.training import clip_timeline, learning_curves
@@ -23,6 +24,7 @@ __all__ = [
     "data_uri",
     "eigenvalues",
     "error_surface",
+    "fixed_points",
     "gate_scatter",
     "gradient_map",
     "lag_profiles",

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +93,15 @@ def test_diagnose_writes_one_page_with_all_in_it(call, trained, tmp_path):
     assert {"spectral_radius_before", "spectral_radius_after", "clipped"} <= set(
         answer["models"]["lstm"]
     )
+
+
+def test_compare_shows_runs_side_by_side(call, trained, tmp_path):
+    other = shutil.copytree(trained, tmp_path / "other")
+    status, out, _ = call("compare", trained, other, "--out", tmp_path / "c", "--json")
+    assert status == 0 and set(json.loads(out)["models"]) == {Path(trained).name, "other"}
+    assert "other, W<sub>f</sub>" in (tmp_path / "c" / "report.html").read_text("utf-8")
+    status, _, err = call("compare", trained, trained, "--out", tmp_path / "c")
+    assert status == 2 and "two different ones" in err
 
 
 def test_demo_compares_networks_with_an_n_gram_model(call, tmp_path, monkeypatch, corpus):

@@ -30,6 +30,7 @@ def load(name):
         "window",
         "ladder",
         "translation",
+        "fixed_points",
     ],
 )
 def test_the_fast_setting_runs_and_its_figure_comes_from_json(name):
