@@ -76,9 +76,9 @@ def state_gradients(cell, params, state, xs, loss, ys, *, mask=None) -> StateGra
     batch = losses.ndim
     return StateGradients(
         losses,
-        log_norm_of_rescaled(*total, batch),
+        log_norm_of_rescaled(*total, batch=batch),
         log_norm(direct, batch=batch),
-        log_norm_of_rescaled(*initial, batch - 1),
+        log_norm_of_rescaled(*initial, batch=batch - 1),
     )
 
 
@@ -360,7 +360,7 @@ def _sweep(run: Trajectory, losses, direct, targets, measure):
             0, jax.tree.map(partial(_lengthen, count=len(targets), axis=1, value=-jnp.inf), log)
         )
     joined = lambda *parts: jnp.swapaxes(jnp.concatenate(parts), 0, 1)
-    return targets, jax.tree.map(joined, *columns), log_norm(*stack, losses.ndim)
+    return targets, jax.tree.map(joined, *columns), log_norm(*stack, batch=losses.ndim)
 
 
 def _lengthen(x, count, axis, value):
