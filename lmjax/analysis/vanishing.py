@@ -72,13 +72,13 @@ def state_gradients(cell, params, state, xs, loss, ys, *, mask=None) -> StateGra
     """
     run = trajectory(cell, params, state, xs, mask)
     losses, direct = direct_gradients(loss, params, run.states, ys, mask, run.batch)
-    initial, total = total_gradients(run, losses, direct)
+    (initial, initial_exponent), (total, exponents) = total_gradients(run, losses, direct)
     batch = losses.ndim
     return StateGradients(
         losses,
-        log_norm_of_rescaled(*total, batch=batch),
+        log_norm_of_rescaled(total, exponents, batch),
         log_norm(direct, batch=batch),
-        log_norm_of_rescaled(*initial, batch=batch - 1),
+        log_norm_of_rescaled(initial, initial_exponent, batch - 1),
     )
 
 
@@ -360,7 +360,8 @@ def _sweep(run: Trajectory, losses, direct, targets, measure):
             0, jax.tree.map(partial(_lengthen, count=len(targets), axis=1, value=-jnp.inf), log)
         )
     joined = lambda *parts: jnp.swapaxes(jnp.concatenate(parts), 0, 1)
-    return targets, jax.tree.map(joined, *columns), log_norm(*stack, batch=losses.ndim)
+    cts, exponents = stack
+    return targets, jax.tree.map(joined, *columns), log_norm(cts, exponents, losses.ndim)
 
 
 def _lengthen(x, count, axis, value):
