@@ -68,9 +68,9 @@ def on_cell(function, *, cell=cells.lstm(N, N), batch=(), **options):
     return partial(function, cell, **options), *problem(cell, *batch)
 
 
-def on_points(function, *states):
-    cell, (params, _, xs) = CELLS["lstm"], problem(CELLS["lstm"])
-    return partial(function, cell), params, xs, *states
+def on_points(function, *, states=True):
+    params, at, xs = problem(CELLS["lstm"], T)
+    return partial(function, CELLS["lstm"]), params, xs[:, 0], *[at] * states
 
 
 def with_loss(function, *more, **options):
@@ -100,7 +100,6 @@ IDS = np.zeros((T, B), np.int32)
 BATCH = data.Batch(IDS, IDS, IDS == 0)
 KEY = jax.random.key(0)
 SAMPLING = {"length": 4, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "exclude": (1,)}
-STATES = (CELLS["lstm"].initial_state(None, (T,)),)
 JACOBIANS = np.ones((T, N, N), np.float32)
 ENTRIES = {  # name in the library -> (function, arguments)
     "unroll": lambda: on_cell(unroll),
@@ -162,9 +161,9 @@ ENTRIES = {  # name in the library -> (function, arguments)
     "sample": lambda: on_tasks(
         data.tasks.adding(10), data.tasks.copy_memory(2), data.tasks.temporal_order(10)
     ),
-    "_by_step": lambda: on_points(_by_step),
-    "_ends": lambda: on_points(partial(_ends, steps=2), *STATES),
-    "_jacobians": lambda: on_points(_jacobians, *STATES),
+    "_by_step": lambda: on_points(_by_step, states=False),
+    "_ends": lambda: on_points(partial(_ends, steps=2)),
+    "_jacobians": lambda: on_points(_jacobians),
     "covariant_lyapunov_vectors": lambda: on_cell(analysis.covariant_lyapunov_vectors, key=KEY),
     "participation_ratio": lambda: (analysis.participation_ratio, JACOBIANS),
     "step_jacobians": lambda: on_cell(analysis.step_jacobians),

@@ -21,7 +21,7 @@ LINES = [
     for verb, other in VERBS.items()
 ]
 SHAPE = TranslatorModel(cell="rnn", hidden=32, dropout=0, label_smoothing=0)
-HOW = TranslatorTraining(epochs=20, batch_tokens=200, lr=0.02)
+HOW = TranslatorTraining(epochs=40, batch_tokens=200, lr=0.02)
 
 
 @pytest.fixture(scope="module")
