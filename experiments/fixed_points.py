@@ -29,6 +29,7 @@ class Config:
     bits: int = 3
     hidden: int = 32
     pulses: float = 0.1  # probability of one, at each step of each input
+    disturbance: float = 0.1  # standard deviation of what else comes in, while training
     length: int = 60
     batch_size: int = 64
     steps: int = 2500
@@ -42,10 +43,14 @@ FAST = Config(bits=1, hidden=4, length=8, steps=2, starts=4)
 
 
 def memory(cfg: Config, key):
-    """Return inputs `[T, B, bits]` of 0, +1 and -1, and the last of +1 and -1 that each had."""
+    """Return inputs `[T, B, bits]` of 0, +1 and -1, and the last of +1 and -1 that each had.
+
+    All send at first: else 0 would be a third thing to keep in mind.
+    """
     k_sign, k_when = jax.random.split(key)
     shape = cfg.length, cfg.batch_size, cfg.bits
-    sent = jax.random.rademacher(k_sign, shape) * jax.random.bernoulli(k_when, cfg.pulses, shape)
+    when = jax.random.bernoulli(k_when, cfg.pulses, shape).at[0].set(True)
+    sent = jax.random.rademacher(k_sign, shape) * when
     later = lambda last, sent: (jnp.where(sent == 0, last, sent),) * 2
     return sent.astype(float), lax.scan(later, sent[0], sent)[1]
 
@@ -59,6 +64,7 @@ def train(cfg: Config, cell, key):
 
     def loss(params, key):
         inputs, targets = memory(cfg, key)
+        inputs += cfg.disturbance * jax.random.normal(jax.random.fold_in(key, 1), inputs.shape)
         start = cell.initial_state(params[0], (cfg.batch_size,))
         return jnp.mean((unroll(cell, params[0], start, inputs)[1] @ params[1] - targets) ** 2)
 

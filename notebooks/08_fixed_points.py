@@ -40,14 +40,14 @@ for w in sweep:
         ax.plot([w] * len(states), states, marker, color=plot.style.colour(0 if kind else 1))
     slowest.append(points.time_constants.max())
 ax.set(xlabel="$w$", ylabel="fixed points of $h = \\tanh(wh)$: o stable, x unstable")
-print(f"the slowest return, in {max(slowest):.0f} steps, is at w = {sweep[np.argmax(slowest)]:.2f}")
+print(f"the slowest return, in {max(slowest):.3g} steps, is at w = {sweep[np.argmax(slowest)]:.2f}")
 
 # %% [markdown]
 # ## Every word of a language model, held
 #
-# A language model that reads one and the same word again and again. All words are searched at once;
-# a point's largest eigenvalue tells how many steps a disturbance lasts there: the memory that this
-# word leaves room for.
+# A language model that reads one and the same word again and again, and where it comes to rest. All
+# words are searched at once; a point's largest eigenvalue tells how many steps a disturbance lasts
+# there: the memory that this word leaves room for.
 
 # %%
 corpus = data.stdlib()
@@ -61,7 +61,7 @@ cell, _ = models.as_cell(lm)
 words = jnp.arange(9 if FAST else len(vocab))
 states = lm.cell.initial_state(fit.params.cell, (1,))
 begin = time.perf_counter()
-points = analysis.fixed_points(cell, fit.params, words, states, max_speed=1e-4)
+points = analysis.fixed_points(cell, fit.params, words, states, max_speed=1e-4, settle=300)
 seconds, megabytes = time.perf_counter() - begin, points.jacobians.nbytes / 2**20
 print(f"{len(words):,} words: {len(points.speeds):,} fixed points in {seconds:.0f} s")
 print(f"their Jacobians, {points.jacobians.shape[1:]} each, take {megabytes:.0f} MB")

@@ -162,7 +162,7 @@ ENTRIES = {  # name in the library -> (function, arguments)
         data.tasks.adding(10), data.tasks.copy_memory(2), data.tasks.temporal_order(10)
     ),
     "_by_step": lambda: on_points(_by_step, states=False),
-    "_ends": lambda: on_points(partial(_ends, steps=2)),
+    "_ends": lambda: on_points(partial(_ends, steps=2, settle=1)),
     "_jacobians": lambda: on_points(_jacobians),
     "covariant_lyapunov_vectors": lambda: on_cell(analysis.covariant_lyapunov_vectors, key=KEY),
     "participation_ratio": lambda: (analysis.participation_ratio, JACOBIANS),

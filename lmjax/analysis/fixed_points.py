@@ -57,6 +57,7 @@ def fixed_points(
     max_speed: float = 1e-3,
     apart: float = 1e-3,
     steps: int = 100,
+    settle: int = 0,
 ) -> FixedPoints:
     """Search for the states at which a cell stays while its input does not change.
 
@@ -76,6 +77,8 @@ def fixed_points(
         max_speed: largest || step(s) - s || of a point.
         apart: points are distinct where they differ by more than this times 1 + ||s||.
         steps: of a search, at most; it ends before where the speed is below a float's rounding.
+        settle: steps that the cell takes by itself before each search. After many it is near a
+            stable point, if it comes to rest at all; without them unstable points are found too.
 
     Returns:
         `FixedPoints`, M = 0 of them if there are none. The cost is R N `steps` Jacobians and linear
@@ -97,9 +100,9 @@ def fixed_points(
     References: Sussillo and Barak (2013); Golub and Sussillo (2018); Levenberg (1944); Marquardt
     (1963).
     """
-    check_positive(steps=steps)
+    check_positive(steps=steps, settle=settle + 1)
     check_above_zero(max_speed=max_speed, apart=apart)
-    found, speeds = _ends(cell, params, xs, starts, steps)
+    found, speeds = _ends(cell, params, xs, starts, steps=steps, settle=settle)
     floats = jax.tree.leaves(partition(found)[0])
     flat = np.concatenate([np.reshape(leaf, (*speeds.shape, -1)) for leaf in floats], axis=-1)
     kept = [
@@ -125,13 +128,14 @@ def _distinct(ends, speeds, max_speed: float, apart: float):
         left = [n for n, same in zip(left, near, strict=True) if not same]
 
 
-@partial(jax.jit, static_argnames=("cell", "steps"))
+@partial(jax.jit, static_argnames="cell")
 @full_precision
-def _ends(cell, params, xs, starts, steps):
+def _ends(cell, params, xs, starts, *, steps, settle):
     """Return the ends of all searches, each leaf `[R, N, ...]`, and their speeds `[R, N]`."""
 
     def search(x, state):
         start, unravel, motion = _motion(cell, params, x, state)
+        start = lax.fori_loop(0, settle, lambda _, s: s + motion(s), start)
         end, speed = _least(motion, start, steps)
         return unravel(end), speed
 

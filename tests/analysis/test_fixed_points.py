@@ -54,8 +54,17 @@ def test_slow_points_without_a_fixed_one(max_speed, count):
     assert points.stable.shape == (count,)
 
 
+def test_a_cell_that_settles_first_ends_at_its_stable_points_alone():
+    cell = Cell(**SCALAR, step=lambda w, h, x: jnp.tanh(w * h + x))
+    starts = jnp.array([[-0.1], [0.0], [0.1]])
+    found = analysis.fixed_points(cell, 2.0, jnp.zeros((1, 1)), starts[::2], settle=100)
+    assert found.stable.tolist() == [True, True]
+    every = analysis.fixed_points(cell, 2.0, jnp.zeros((1, 1)), starts)
+    assert 0 in every.states and not every.stable[every.states[:, 0] == 0]
+
+
 def test_numbers_that_are_not_positive_are_refused():
     cell = Cell(**SCALAR, step=lambda a, s, x: s)
-    for wrong in ({"steps": 0}, {"max_speed": 0.0}, {"apart": -1.0}):
+    for wrong in ({"steps": 0}, {"settle": -1}, {"max_speed": 0.0}, {"apart": -1.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             analysis.fixed_points(cell, 0.0, jnp.zeros((1, 1)), jnp.zeros((1, 1)), **wrong)
