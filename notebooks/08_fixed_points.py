@@ -31,15 +31,16 @@ unit = cells.rnn(1, 1)
 start = unit.init(jax.random.key(0))._replace(b=jnp.zeros(1))
 sweep, slowest = np.linspace(0.1, 2.5, 7 if FAST else 49), []
 with plt.style.context(plot.STYLE):
-    ax = plt.subplots()[1]
-for w in sweep:
-    params = start._replace(w_h=jnp.full((1, 1), w))
-    points = analysis.fixed_points(unit, params, jnp.zeros((1, 1)), jnp.array([[-1.0], [0], [1]]))
-    for kind, marker in ((True, "o"), (False, "x")):
-        states = points.states[points.stable == kind]
-        ax.plot([w] * len(states), states, marker, color=plot.style.colour(0 if kind else 1))
-    slowest.append(points.time_constants.max())
-ax.set(xlabel="$w$", ylabel="fixed points of $h = \\tanh(wh)$: o stable, x unstable")
+    ax, (first, second) = plt.subplots()[1], map(plot.style.colour, range(2))
+    for w in sweep:
+        params = start._replace(w_h=jnp.full((1, 1), w))
+        starts = jnp.array([[-1.0], [0.0], [1.0]])
+        points = analysis.fixed_points(unit, params, jnp.zeros((1, 1)), starts)
+        for kind, marker, colour in ((True, "o", first), (False, "x", second)):
+            states = points.states[points.stable == kind]
+            ax.plot([w] * len(states), states, marker, color=colour)
+        slowest.append(points.time_constants.max())
+    ax.set(xlabel="$w$", ylabel="fixed points $h$: o stable, x not")
 print(f"the slowest return, in {max(slowest):.3g} steps, is at w = {sweep[np.argmax(slowest)]:.2f}")
 
 # %% [markdown]

@@ -32,7 +32,7 @@ def fixed_points(points, stable, paths, *, ax: Axes) -> Axes:
     share = spread**2 / max((spread**2).sum(), np.finfo(float).tiny)
     plane = lambda x: ((x - centre) @ axes[:2].T).T
     for path in paths:
-        ax.plot(*plane(path), color="0.75", linewidth=0.6, zorder=1)
+        ax.plot(*plane(path), color="0.75", linestyle="-", linewidth=0.6, zorder=1)
     for kind, marker, k in ((True, "o", 0), (False, "x", 1)):
         chosen = points[np.asarray(stable, bool) == kind]
         name = f"{len(chosen)} {'stable' if kind else 'unstable'}"
