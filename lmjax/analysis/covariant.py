@@ -8,10 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.flatten_util import ravel_pytree
 
 from lmjax.analysis.arguments import check_one_sequence
-from lmjax.analysis.lyapunov import orthogonal_directions
+from lmjax.analysis.lyapunov import orthogonal_directions, qr_step
 from lmjax.analysis.trajectory import trajectory
 from lmjax.precision import full_precision
 
@@ -70,8 +69,7 @@ def covariant_lyapunov_vectors(
     run = trajectory(cell, params, state, xs, mask)
 
     def ahead(q, step):
-        push = lambda column: ravel_pytree(run.pushforward(step)(unravel(column)))[0]
-        q, r = jnp.linalg.qr(jax.vmap(push, 1, 1)(q))
+        q, r = qr_step(run, unravel, q, step)
         return q, (q, r)
 
     def back(c, of_step):

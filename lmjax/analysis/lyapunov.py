@@ -11,7 +11,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from lmjax.analysis.arguments import check_one_sequence
-from lmjax.analysis.trajectory import trajectory
+from lmjax.analysis.trajectory import Trajectory, trajectory
 from lmjax.precision import full_precision
 from lmjax.tree import partition
 
@@ -76,8 +76,7 @@ def lyapunov_spectrum(
     run = trajectory(cell, params, state, xs, mask)
 
     def body(q, step):
-        push = lambda column: ravel_pytree(run.pushforward(step)(unravel(column)))[0]
-        q, r = jnp.linalg.qr(jax.vmap(push, 1, 1)(q))
+        q, r = qr_step(run, unravel, q, step)
         return q, jnp.log(jnp.abs(jnp.diagonal(r)))
 
     _, local = lax.scan(body, q, run.steps)
@@ -104,6 +103,12 @@ def orthogonal_directions(name: str, state, count: int | None, key):
     if not 1 <= k <= size:
         raise ValueError(f"{name} must be in 1..S = {size}, got {count}")
     return jnp.linalg.qr(jax.random.normal(key, (size, k), flat.dtype))[0], unravel
+
+
+def qr_step(run: Trajectory, unravel, q, step):
+    """Return Q_t and R_t of J_t Q_{t-1} = Q_t R_t: directions pushed forward through a step."""
+    push = lambda column: ravel_pytree(run.pushforward(step)(unravel(column)))[0]
+    return jnp.linalg.qr(jax.vmap(push, 1, 1)(q))
 
 
 def _mean(x, counted):
