@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from lmjax.checks import check_above_zero, check_positive
+from lmjax.checks import check_above_zero, check_positive, whole
 from lmjax.precision import full_precision
 from lmjax.tree import combine, partition
 
@@ -85,7 +85,7 @@ def fixed_points(
         systems of size S at most; memory M S^2.
 
     Raises:
-        ValueError: a number is not positive.
+        ValueError: a number is not positive, or `settle` is negative.
 
     >>> from lmjax.cells import rnn
     >>> cell = rnn(1, 1)
@@ -100,7 +100,9 @@ def fixed_points(
     References: Sussillo and Barak (2013); Golub and Sussillo (2018); Levenberg (1944); Marquardt
     (1963).
     """
-    check_positive(steps=steps, settle=settle + 1)
+    check_positive(steps=steps)
+    if whole("settle", settle) < 0:
+        raise ValueError(f"settle: must be at least 0, got {settle}")
     check_above_zero(max_speed=max_speed, apart=apart)
     found, speeds = _ends(cell, params, xs, starts, steps=steps, settle=settle)
     floats = jax.tree.leaves(partition(found)[0])
@@ -119,7 +121,7 @@ def fixed_points(
 
 
 def _distinct(ends, speeds, max_speed: float, apart: float):
-    """Yield the number of each distinct end, and how many others are where it is."""
+    """Yield the number of each distinct end, and how many ends are where it is."""
     left = [n for n in np.argsort(speeds) if speeds[n] <= max_speed]  # not those that are NaN
     while left:
         first = ends[left[0]]
